@@ -1,0 +1,152 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""The course of the learning rate, and that optimizers are what their name says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from dff_nodes.learning.optimizers import LearningRate, Optimizer, make_optimizer
+from dff_nodes.runs.config import LearningRateConfig, OptimizerConfig
+
+HIGHEST = 0.5
+
+
+def course(steps: int, **settings: float) -> list[float]:
+    rate = LearningRate(LearningRateConfig(**settings), HIGHEST, steps)
+    return [rate.at(step) for step in range(steps)]
+
+
+def test_rises_holds_and_falls() -> None:
+    rates = course(100, warmup=0.1, hold=0.6, final=0.2)
+    assert rates[:10] == pytest.approx([HIGHEST * (step + 0.5) / 10 for step in range(10)])
+    assert rates[10:60] == [HIGHEST] * 50
+    falls = [HIGHEST * (1 - 0.8 * (step + 0.5) / 40) for step in range(40)]
+    assert rates[60:] == pytest.approx(falls)
+    assert all(rate > 0 for rate in rates)
+
+
+def test_falls_to_nothing_at_the_very_end() -> None:
+    rates = course(1000, warmup=0.0, hold=0.0, final=0.0)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(HIGHEST * 0.0005)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {'warmup': 0.0, 'hold': 1.0, 'final': 0.0},
+        {'warmup': 0.0, 'hold': 0.3, 'final': 1.0},
+        {'warmup': 0.0, 'hold': 0.0, 'final': 1.0},
+    ],
+    ids=str,
+)
+def test_may_be_constant(settings: dict[str, float]) -> None:
+    assert course(50, **settings) == [HIGHEST] * 50
+
+
+def test_may_rise_over_the_whole_run() -> None:
+    assert course(4, warmup=1.0, hold=1.0) == pytest.approx([0.0625, 0.1875, 0.3125, 0.4375])
+
+
+@pytest.mark.parametrize('steps', [1, 2, 3])
+def test_is_positive_and_at_most_the_highest_in_short_runs(steps: int) -> None:
+    assert all(0 < rate <= HIGHEST for rate in course(steps))
+
+
+def test_stays_at_the_end_after_the_last_step() -> None:
+    rate = LearningRate(LearningRateConfig(warmup=0, hold=0.5, final=0.1), HIGHEST, 10)
+    assert rate.at(10) == rate.at(99) == pytest.approx(0.05)
+
+
+def make(values: list[float], **config: Any) -> tuple[Optimizer, torch.nn.Parameter]:
+    parameter = torch.nn.Parameter(torch.tensor(values))
+    return make_optimizer(OptimizerConfig(**config), {'weight': parameter}), parameter
+
+
+def stepped(gradients: list[float], rates: list[float], **config: Any) -> float:
+    """Give where 2 goes with these gradients and learning rates."""
+    optimizer, parameter = make([2.0], **config)
+    for gradient, rate in zip(gradients, rates, strict=True):
+        parameter.grad = torch.tensor([gradient])
+        optimizer.step(rate)
+        assert parameter.grad is None
+    assert optimizer.steps_done == len(gradients)
+    return parameter.item()
+
+
+GRADIENTS = [1.0, -2.0, 0.5, 3.0]
+RATES = [0.1, 0.2, 0.05, 0.1]
+
+
+@pytest.mark.parametrize('momentum', [0.0, 0.5, 0.9])
+@pytest.mark.parametrize('decay', [0.0, 0.01])
+def test_sgd_has_momentum_and_weight_decay(momentum: float, decay: float) -> None:
+    value, speed = 2.0, 0.0
+    for gradient, rate in zip(GRADIENTS, RATES, strict=True):
+        speed = momentum * speed + gradient + decay * value
+        value -= rate * speed
+    found = stepped(GRADIENTS, RATES, name='sgd', momentum=momentum, weight_decay=decay)
+    assert found == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize('decay', [0.0, 0.01])
+def test_adam_is_adam(decay: float) -> None:
+    value, first, second = 2.0, 0.0, 0.0
+    for step, (gradient, rate) in enumerate(zip(GRADIENTS, RATES, strict=True), start=1):
+        whole = gradient + decay * value
+        first = 0.9 * first + 0.1 * whole
+        second = 0.999 * second + 0.001 * whole**2
+        slow = (second / (1 - 0.999**step)) ** 0.5 + 1e-8
+        value -= rate * first / (1 - 0.9**step) / slow
+    assert stepped(GRADIENTS, RATES, weight_decay=decay) == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize('name', ['adam', 'sgd'])
+@pytest.mark.parametrize('momentum', [0.0, 0.9])
+def test_steps_are_those_of_the_class_in_torch(
+    name: str, momentum: float, random: torch.Generator
+) -> None:
+    config = {'name': name, 'momentum': momentum, 'weight_decay': 0.02}
+    start = torch.randn(33, generator=random)
+    optimizer, ours = make(start.tolist(), **config)
+    theirs = torch.nn.Parameter(start.clone())
+    reference = (
+        torch.optim.Adam([theirs], weight_decay=0.02)
+        if name == 'adam'
+        else torch.optim.SGD([theirs], momentum=momentum, weight_decay=0.02)
+    )
+    for rate in RATES:
+        gradient = torch.randn(33, generator=random)
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        reference.param_groups[0]['lr'] = rate
+        optimizer.step(rate)
+        reference.step()
+        assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize('name', ['adam', 'sgd'])
+def test_the_state_carries_over(name: str) -> None:
+    optimizer, parameter = make([1.0, 2.0], name=name)
+    other, copy = make([0.0, 0.0], name=name)
+    for gradient in ([1.0, -1.0], [0.5, 2.0]):
+        parameter.grad = torch.tensor(gradient)
+        optimizer.step(0.1)
+    saved = {key: tensor.clone() for key, tensor in optimizer.state().items()}
+    other.load_state(saved)
+    copy.data.copy_(parameter.data)
+    for each, of in ((optimizer, parameter), (other, copy)):
+        of.grad = torch.tensor([3.0, -3.0])
+        each.step(0.1)
+    assert torch.equal(copy, parameter)
+    assert other.steps_done == 3
+    assert all(
+        torch.equal(tensor, other.state()[key]) for key, tensor in optimizer.state().items()
+    )
+    fresh, _ = make([0.0, 0.0], name=name)
+    fresh.load_state(saved)
+    assert fresh.steps_done == 2, 'the saved state is not shared'
+    assert all(torch.equal(tensor, fresh.state()[key]) for key, tensor in saved.items())
