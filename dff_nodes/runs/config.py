@@ -1,0 +1,417 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting of a run: typed, documented and checked before anything starts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+NO_EFFECT = {'affects_result': False}
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are errors."""
+
+    model_config = ConfigDict(
+        extra='forbid', frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+class LabelConfig(Section):
+    """How a candidate class is shown to the first layer."""
+
+    position: Literal['overwrite', 'prepend'] = Field(
+        'overwrite',
+        description='overwrite: the one-hot label replaces the first inputs (Hinton 2022); '
+        'prepend: it is put before them, so no pixel is lost',
+    )
+    amplitude: float = Field(
+        1.0, gt=0, le=1000, description='value of the one-hot entry, pixels being 0 to 1'
+    )
+
+
+class DataConfig(Section):
+    """What the network learns from."""
+
+    dataset: str = Field(
+        'digits',
+        min_length=1,
+        description='digits, mnist, fashion_mnist, cifar10, or the path of an .npz with x_train, '
+        'y_train, x_test, y_test',
+    )
+    root: str | None = Field(
+        None,
+        description='folder of the downloaded datasets; default $DFF_DATA, else '
+        '~/.cache/dff/datasets',
+        json_schema_extra=NO_EFFECT,
+    )
+    download: bool = Field(
+        True,
+        description='fetch a dataset that is not in root yet',
+        json_schema_extra=NO_EFFECT,
+    )
+    shift_pixels: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description='training images are moved by up to this many whole pixels each way',
+    )
+    validation_samples: int = Field(
+        0,
+        ge=0,
+        description='training samples set aside; when > 0 they take the place of the test set, '
+        'so that settings can be chosen without looking at it',
+    )
+    label: LabelConfig = Field(LabelConfig(), description='how a class is shown to layer 0')
+
+
+class Rule(Section):
+    """A two-stream local rule: what a layer maximises for positives, minimises for negatives."""
+
+    peer_normalization: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description='weight of the pull of every unit to the mean activity of its layer '
+        '(Hinton 2022: 0.03); not gated by ReLU, so it revives silent units',
+    )
+
+
+class ThresholdRule(Rule):
+    """softplus(theta - G+) + softplus(G- - theta), Hinton 2022."""
+
+    name: Literal['threshold'] = 'threshold'
+    goodness: Literal['sum', 'mean'] = Field('sum', description='of the squared activities')
+    theta: float | None = Field(
+        None,
+        gt=0,
+        description='goodness that separates positive from negative; default the number of '
+        'units for sum, 1 for mean',
+    )
+
+
+class SymbaRule(Rule):
+    """softplus(-alpha (G+ - G-)), SymBa 2303.08418."""
+
+    name: Literal['symba'] = 'symba'
+    goodness: Literal['sum', 'mean'] = Field('mean', description='of the squared activities')
+    alpha: float = Field(4.0, gt=0, le=1000, description='steepness of the loss')
+
+
+class SwishRule(Rule):
+    """
+    silu(-alpha (G+ - G-)): as symba for pairs that are wrong, but with a finite goal.
+
+    Its lowest point is a margin G+ - G- of 1.2785 / alpha: pairs beyond it are drawn back, so
+    goodness does not grow for ever.
+    """
+
+    name: Literal['swish'] = 'swish'
+    goodness: Literal['sum', 'mean'] = Field('mean', description='of the squared activities')
+    alpha: float = Field(6.0, gt=0, le=1000, description='steepness of the loss')
+
+
+def _rule_by_name(value: Any) -> Any:
+    """Accept `rule: swish` as short for `rule: {name: swish}`."""
+    return {'name': value} if isinstance(value, str) else value
+
+
+AnyRule = Annotated[
+    Annotated[ThresholdRule | SymbaRule | SwishRule, Field(discriminator='name')],
+    BeforeValidator(_rule_by_name),
+]
+
+
+class OptimizerConfig(Section):
+    """How a layer turns its gradient into a step."""
+
+    name: Literal['adam', 'sgd'] = Field('adam', description='adam (fused) or sgd')
+    learning_rate: float = Field(0.003, gt=0, le=10, description='highest step size')
+    momentum: float = Field(0.9, ge=0, lt=1, description='of sgd; adam uses 0.9 and 0.999')
+    weight_decay: float = Field(0.0, ge=0, le=1, description='L2 penalty')
+
+
+def _optimizer_by_name(value: Any) -> Any:
+    """Accept `optimizer: adam` as short for `optimizer: {name: adam}`."""
+    return {'name': value} if isinstance(value, str) else value
+
+
+AnyOptimizer = Annotated[OptimizerConfig, BeforeValidator(_optimizer_by_name)]
+
+
+class LayerConfig(Section):
+    """One layer, trained by a loss of its own."""
+
+    type: Literal['dense'] = Field('dense', description='kind of layer')
+    units: int = Field(500, ge=2, le=65536, description='outputs of the layer')
+    rule: AnyRule = Field(SwishRule(), description='threshold, symba or swish, with its settings')
+    optimizer: AnyOptimizer | None = Field(
+        None, description='of this layer; default training.optimizer'
+    )
+
+
+class LearningRateConfig(Section):
+    """The learning rate as a function of the share of the run that is done."""
+
+    warmup: Share = Field(0.02, description='share of the run with linear rise from 0')
+    hold: Share = Field(0.3, description='share of the run after which the fall begins')
+    final: Share = Field(0.0, description='share of the learning rate left at the end')
+
+    @model_validator(mode='after')
+    def _in_order(self) -> LearningRateConfig:
+        if self.warmup > self.hold:
+            raise ValueError(f'warmup ({self.warmup}) must not be after hold ({self.hold})')
+        return self
+
+
+class NegativesConfig(Section):
+    """Which wrong class a negative sample carries."""
+
+    mode: Literal['fixed', 'random', 'adaptive'] = Field(
+        'random',
+        description='fixed: one wrong class per sample, drawn once; random: drawn anew for every '
+        'batch; adaptive: one that the network finds likely',
+    )
+    pick: Literal['sample', 'hardest'] = Field(
+        'sample',
+        description='adaptive: sample from the softmax of the wrong classes, or the likeliest',
+    )
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        le=1000,
+        description="sample: of the softmax of the mean of the layers' scores; higher draws "
+        'less likely wrong classes more often',
+    )
+    lag_batches: int = Field(
+        8,
+        ge=1,
+        le=1024,
+        description='adaptive: a batch is scored this many batches before it is trained on; '
+        'enough that the pipeline never waits for the scores',
+    )
+
+
+class ReadoutConfig(Section):
+    """The linear softmax read-out that a layer trains on its own normalised activity."""
+
+    learning_rate: float = Field(0.001, gt=0, le=10, description='of its Adam optimizer')
+    neutral: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description='share of the label amplitude in every entry of the neutral label',
+    )
+
+
+class TrainingConfig(Section):
+    """How long and how fast."""
+
+    epochs: int = Field(20, ge=1, le=100000, description='passes over the training set')
+    batch_size: int = Field(64, ge=1, le=65536, description='samples of one TRAIN item')
+    optimizer: AnyOptimizer = Field(OptimizerConfig(), description='of every layer')
+    learning_rate: LearningRateConfig = Field(
+        LearningRateConfig(), description='its course over the run'
+    )
+    negatives: NegativesConfig = Field(NegativesConfig(), description='wrong classes')
+    readout: ReadoutConfig = Field(
+        ReadoutConfig(), description='used by adaptive negatives and one_pass classification'
+    )
+
+
+class ClassificationConfig(Section):
+    """How layer-wise scores become a class."""
+
+    mode: Literal['goodness', 'one_pass'] = Field(
+        'goodness',
+        description='goodness: every class is tried, the one with the highest goodness wins; '
+        "one_pass: one pass with a neutral label, the layers' read-outs vote",
+    )
+    layers: Literal['all', 'without_first'] = Field('all', description='whose scores are added up')
+
+
+class EvaluationConfig(Section):
+    """When and on what the accuracy is measured."""
+
+    every_epochs: int = Field(
+        1, ge=0, description='test accuracy after every so many epochs; 0: only at the end'
+    )
+    train_samples: int = Field(
+        1000,
+        ge=0,
+        description='at most so many training samples give train_accuracy at the end; 0: none',
+    )
+
+
+class StreamConfig(Section):
+    """How items travel."""
+
+    dtype: Literal['float32', 'float16'] = Field(
+        'float32',
+        description='of activations on the wire; float16 halves the bytes, and --reference '
+        'rounds alike',
+    )
+    window_items: int = Field(
+        4, ge=1, le=1024, description='items a receiver has room for', json_schema_extra=NO_EFFECT
+    )
+    replay_mb: float = Field(
+        256.0,
+        gt=0,
+        le=1048576,
+        description='memory a sender may use for items that are not durable yet, MB',
+        json_schema_extra=NO_EFFECT,
+    )
+    heartbeat_s: float = Field(
+        1.0,
+        ge=0.1,
+        le=60,
+        description='between two status messages of a node, s',
+        json_schema_extra=NO_EFFECT,
+    )
+    resend_s: float = Field(
+        1.0,
+        ge=0.05,
+        le=600,
+        description='without progress after which an item is sent again, s; doubles each time',
+        json_schema_extra=NO_EFFECT,
+    )
+    appear_s: float = Field(
+        60.0,
+        ge=1,
+        le=86400,
+        description='the coordinator waits for all layer nodes, s',
+        json_schema_extra=NO_EFFECT,
+    )
+    silence_s: float = Field(
+        60.0,
+        ge=1,
+        le=86400,
+        description='without a heartbeat after which a node counts as lost, s',
+        json_schema_extra=NO_EFFECT,
+    )
+
+
+class MetricsConfig(Section):
+    """What is written while the run goes on."""
+
+    every_s: float = Field(
+        1.0, ge=0.1, le=3600, description='between two rows of a layer in metrics.csv, s'
+    )
+
+
+class CheckpointConfig(Section):
+    """When layers save their state."""
+
+    every_s: float = Field(
+        10.0,
+        ge=0,
+        le=86400,
+        description='saved at the first end of an epoch after so long, s, and at the end',
+    )
+
+
+class ComputeConfig(Section):
+    """What every node computes with."""
+
+    threads: int = Field(
+        1, ge=1, le=1024, description='PyTorch threads of a node; part of the arithmetic'
+    )
+    device: Literal['auto', 'cpu', 'cuda'] = Field(
+        'auto', description='auto: cuda where there is one, else cpu'
+    )
+
+
+class DeviceConfig(Section):
+    """One device: which nodes it runs, and what it has."""
+
+    nodes: list[str] = Field(
+        ..., min_length=1, description='coordinator, layer_0, layer_1, ... that run here'
+    )
+    memory_mb: float | None = Field(
+        None, gt=0, description='memory there; dff check compares what its nodes need'
+    )
+
+
+def _device_by_nodes(value: Any) -> Any:
+    """Accept `pi1: [layer_0]` as short for `pi1: {nodes: [layer_0]}`."""
+    return {'nodes': value} if isinstance(value, list) else value
+
+
+AnyDevice = Annotated[DeviceConfig, BeforeValidator(_device_by_nodes)]
+
+
+class Config(Section):
+    """A whole run."""
+
+    seed: int = Field(0, ge=0, lt=2**63, description='of all randomness')
+    data: DataConfig = Field(DataConfig(), description='what is learned')
+    network: list[LayerConfig] = Field(
+        default_factory=lambda: [LayerConfig(), LayerConfig(), LayerConfig()],
+        min_length=1,
+        max_length=1000,
+        description='the layers, first to last; each runs in a node of its own',
+    )
+    training: TrainingConfig = Field(TrainingConfig(), description='how it is learned')
+    schedule: Literal['stream'] = Field(
+        'stream', description='stream: activations travel, all layers work at once'
+    )
+    classification: ClassificationConfig = Field(
+        ClassificationConfig(), description='how a class is found'
+    )
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description='when it is measured')
+    stream: StreamConfig = Field(StreamConfig(), description='how items travel')
+    metrics: MetricsConfig = Field(
+        MetricsConfig(), description='what is written', json_schema_extra=NO_EFFECT
+    )
+    checkpoint: CheckpointConfig = Field(
+        CheckpointConfig(),
+        description='when layers save their state',
+        json_schema_extra=NO_EFFECT,
+    )
+    compute: ComputeConfig = Field(ComputeConfig(), description='threads and device')
+    placement: dict[str, AnyDevice] = Field(
+        default_factory=dict,
+        description='device name to nodes; empty: all on this machine',
+        json_schema_extra=NO_EFFECT,
+    )
+
+    @model_validator(mode='after')
+    def _placement_names_every_node_once(self) -> Config:
+        if not self.placement:
+            return self
+        known = ['coordinator', *layer_names(self)]
+        placed = [node for device in self.placement.values() for node in device.nodes]
+        for node in placed:
+            if node not in known:
+                raise ValueError(
+                    f'placement names the node {node!r}, but this network has {", ".join(known)}'
+                )
+        for node in known:
+            if placed.count(node) != 1:
+                raise ValueError(
+                    f'placement must give {node!r} to exactly one device, '
+                    f'it gives it to {placed.count(node)}'
+                )
+        return self
+
+    @model_validator(mode='after')
+    def _last_layers_can_classify(self) -> Config:
+        if self.classification.layers == 'without_first' and len(self.network) == 1:
+            raise ValueError(
+                "classification.layers must be 'all' for a network of one layer, "
+                "got 'without_first'"
+            )
+        return self
+
+    @property
+    def has_readout(self) -> bool:
+        """Whether layers train a read-out, so that SCORE items are needed."""
+        return self.training.negatives.mode == 'adaptive' or self.classification.mode == 'one_pass'
+
+
+def layer_names(config: Config) -> list[str]:
+    """Names of the layer nodes, first to last."""
+    return [f'layer_{index}' for index in range(len(config.network))]

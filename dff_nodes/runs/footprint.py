@@ -1,0 +1,271 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""What a run will need before it is started: items, bytes over each hop, memory of each node."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.resolve import DTYPE_BYTES, LayerShape, ResolvedRun
+
+PROCESS_MB = 290.0
+"""resident memory of a node with PyTorch 2.13 (CPU) and rclpy in use; measured on x86_64"""
+LABEL_BYTES = 2
+SCORE_BYTES = 4
+
+
+@dataclass(frozen=True)
+class ItemCounts:
+    """Samples and items of a whole run; every layer handles them all."""
+
+    train_items: int
+    train_samples: int
+    score_items: int
+    score_samples: int
+    evaluate_items: int
+    evaluate_samples: int
+    marks: int
+
+    @property
+    def items(self) -> int:
+        """Items of all kinds."""
+        return self.train_items + self.score_items + self.evaluate_items + self.marks
+
+
+@dataclass(frozen=True)
+class SampleBytes:
+    """Payload of one sample on its way to a layer, by the kind of item it is in."""
+
+    train: int
+    score: int
+    evaluate: int
+
+
+@dataclass(frozen=True)
+class LayerFootprint:
+    """What one layer node will hold and take in."""
+
+    shape: LayerShape
+    sample_bytes: SampleBytes
+    item_bytes: SampleBytes
+    """payload of a full item of each kind; score is 0 where there are no SCORE items"""
+    hop_bytes: int
+    """payload that arrives from the node before, whole run"""
+    goodness_bytes: int
+    """payload of class scores sent to the coordinator, whole run"""
+    window_bytes: int
+    """items in flight to this layer and from it, at most"""
+    replay_bytes: int
+    """items kept for replay until the next layer has saved its state, at most"""
+
+
+@dataclass(frozen=True)
+class NodeMemory:
+    """Memory of one node, MB."""
+
+    node: str
+    device: str | None
+    """None: this machine"""
+    process_mb: float
+    state_mb: float
+    """parameters, gradient and moments; the dataset for the coordinator"""
+    window_mb: float
+    replay_mb: float
+    """may come on top between two checkpoints"""
+
+    @property
+    def needed_mb(self) -> float:
+        """What the node holds in any case."""
+        return self.process_mb + self.state_mb + self.window_mb
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """What the nodes of one device need, and what it has."""
+
+    device: str
+    nodes: list[NodeMemory]
+    available_mb: float | None
+
+    @property
+    def needed_mb(self) -> float:
+        """Sum over the nodes."""
+        return sum(node.needed_mb for node in self.nodes)
+
+    @property
+    def replay_mb(self) -> float:
+        """What may come on top between two checkpoints."""
+        return sum(node.replay_mb for node in self.nodes)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a whole run needs."""
+
+    counts: ItemCounts
+    items_per_epoch: int
+    """of an epoch without evaluation, its MARK included"""
+    layers: list[LayerFootprint]
+    nodes: list[NodeMemory]
+    devices: list[DeviceMemory]
+    """in the order of the placement; empty without one"""
+
+    def nodes_of(self, device: str | None) -> list[NodeMemory]:
+        """Nodes that run on a device; all for None."""
+        return [node for node in self.nodes if device in (None, node.device)]
+
+
+def footprint(resolved: ResolvedRun) -> Footprint:
+    """Work out what a run needs; pure arithmetic."""
+    counts = count_items(resolved)
+    layers = [_layer(resolved, index, counts) for index in range(len(resolved.layers))]
+    nodes = [_coordinator_memory(resolved, layers), *(_memory(resolved, each) for each in layers)]
+    streams = 2 if resolved.config.has_readout else 1
+    per_epoch = streams * resolved.batches_per_epoch + 1
+    return Footprint(counts, per_epoch, layers, nodes, _devices(resolved, nodes))
+
+
+def count_items(resolved: ResolvedRun) -> ItemCounts:
+    """Count what schedules.plan.TrainingPlan will give out."""
+    epochs, facts = resolved.config.training.epochs, resolved.facts
+    scored = int(resolved.config.has_readout)
+    tests, at_end = _test_evaluations(resolved), _train_evaluation(resolved)
+    chunk = resolved.evaluation_batch
+    return ItemCounts(
+        train_items=resolved.train_steps,
+        train_samples=epochs * facts.train_samples,
+        score_items=scored * resolved.train_steps,
+        score_samples=scored * epochs * facts.train_samples,
+        evaluate_items=tests * -(-facts.test_samples // chunk) + -(-at_end // chunk),
+        evaluate_samples=tests * facts.test_samples + at_end,
+        marks=epochs,
+    )
+
+
+def _test_evaluations(resolved: ResolvedRun) -> int:
+    """Count how often the test set is evaluated: where it is due, and always at the end."""
+    epochs, every = resolved.config.training.epochs, resolved.config.evaluation.every_epochs
+    return -(-epochs // every) if every else 1
+
+
+def _train_evaluation(resolved: ResolvedRun) -> int:
+    return min(resolved.config.evaluation.train_samples, resolved.facts.train_samples)
+
+
+def sample_bytes(resolved: ResolvedRun, layer: int) -> SampleBytes:
+    """Give the payload of one sample as stream.codec writes it, by kind of item."""
+    if layer == 0:
+        image = resolved.facts.features * DTYPE_BYTES[resolved.facts.dtype]
+        return SampleBytes(image + 2 * LABEL_BYTES, image + LABEL_BYTES, image)
+    row = resolved.layers[layer - 1].units * DTYPE_BYTES[resolved.config.stream.dtype]
+    # The labels of SCORE items travel on, since every layer trains a read-out of its own.
+    return SampleBytes(2 * row, row + LABEL_BYTES, resolved.candidates * row)
+
+
+def hop_bytes(sample: SampleBytes, counts: ItemCounts) -> int:
+    """Give the payload of all items of a run over one hop."""
+    return (
+        sample.train * counts.train_samples
+        + sample.score * counts.score_samples
+        + sample.evaluate * counts.evaluate_samples
+    )
+
+
+def _layer(resolved: ResolvedRun, index: int, counts: ItemCounts) -> LayerFootprint:
+    config = resolved.config
+    batch, chunk = config.training.batch_size, resolved.evaluation_batch
+    sample = sample_bytes(resolved, index)
+    scores = SCORE_BYTES * resolved.facts.classes
+    last = index + 1 == len(resolved.layers)
+    flying = resolved.item_bytes(index) + (0 if last else resolved.item_bytes(index + 1))
+    sent = 0 if last else hop_bytes(sample_bytes(resolved, index + 1), counts)
+    return LayerFootprint(
+        shape=resolved.layers[index],
+        sample_bytes=sample,
+        item_bytes=SampleBytes(
+            batch * sample.train,
+            batch * sample.score * config.has_readout,
+            chunk * sample.evaluate,
+        ),
+        hop_bytes=hop_bytes(sample, counts),
+        goodness_bytes=scores * (counts.score_samples + counts.evaluate_samples),
+        window_bytes=config.stream.window_items * flying,
+        replay_bytes=_replay_bytes(resolved, sent),
+    )
+
+
+def _replay_bytes(resolved: ResolvedRun, sent: int) -> int:
+    return min(int(resolved.config.stream.replay_mb * 1e6), sent)
+
+
+def _memory(resolved: ResolvedRun, layer: LayerFootprint) -> NodeMemory:
+    return NodeMemory(
+        node=layer.shape.name,
+        device=device_of(resolved, layer.shape.name),
+        process_mb=PROCESS_MB,
+        state_mb=layer.shape.state_bytes / 1e6,
+        window_mb=layer.window_bytes / 1e6,
+        replay_mb=layer.replay_bytes / 1e6,
+    )
+
+
+def _coordinator_memory(resolved: ResolvedRun, layers: list[LayerFootprint]) -> NodeMemory:
+    facts, stream = resolved.facts, resolved.config.stream
+    samples = facts.train_samples + facts.test_samples
+    return NodeMemory(
+        node='coordinator',
+        device=device_of(resolved, 'coordinator'),
+        process_mb=PROCESS_MB,
+        state_mb=samples * facts.features * DTYPE_BYTES[facts.dtype] / 1e6,
+        window_mb=stream.window_items * resolved.item_bytes(0) / 1e6,
+        replay_mb=_replay_bytes(resolved, layers[0].hop_bytes) / 1e6,
+    )
+
+
+def device_of(resolved: ResolvedRun, node: str) -> str | None:
+    """Name the device that runs a node, None for this machine."""
+    placement = resolved.config.placement
+    return next((name for name, device in placement.items() if node in device.nodes), None)
+
+
+def _devices(resolved: ResolvedRun, nodes: list[NodeMemory]) -> list[DeviceMemory]:
+    placement = resolved.config.placement
+    return [
+        DeviceMemory(name, [node for node in nodes if node.device == name], device.memory_mb)
+        for name, device in placement.items()
+    ]
+
+
+def check_memory(devices: list[DeviceMemory]) -> None:
+    """Raise ConfigError naming every device whose nodes need more memory than it has."""
+    small = [each for each in devices if each.available_mb and each.needed_mb > each.available_mb]
+    if small:
+        raise ConfigError('\n'.join(_too_small(each) for each in small))
+
+
+def _too_small(device: DeviceMemory) -> str:
+    nodes = ', '.join(f'{node.node} ({node.needed_mb:.0f} MB)' for node in device.nodes)
+    return (
+        f'placement.{device.device} needs {device.needed_mb:.0f} MB for {nodes}, but its '
+        f'memory_mb is {device.available_mb:.0f}: move a node to another device, or make '
+        'network.N.units, training.batch_size or stream.window_items smaller'
+    )
+
+
+def memory_warnings(devices: list[DeviceMemory]) -> list[str]:
+    """Name the devices that may run out of memory between two checkpoints."""
+    return [
+        f'placement.{each.device} may need up to {each.replay_mb:.0f} MB more for items kept for '
+        f'replay, {each.needed_mb + each.replay_mb:.0f} MB in all, and has '
+        f'{each.available_mb:.0f} MB: a smaller stream.replay_mb bounds it'
+        for each in devices
+        if each.available_mb
+        and each.needed_mb <= each.available_mb < each.needed_mb + each.replay_mb
+    ]
+
+
+def memory_here_mb() -> float:
+    """Memory of this machine, MB."""
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e6

@@ -1,0 +1,156 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of one run: config.yaml, run.json, metrics.csv, checkpoints/, log/, result.json."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dff_nodes.runs.atomic import write_atomically
+from dff_nodes.runs.config import Config
+from dff_nodes.runs.config_file import ConfigError, load_config, to_yaml
+from dff_nodes.runs.resolve import ResolvedRun
+
+NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,99}')
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What tells this run from every other."""
+
+    name: str
+    run_id: str
+    """32 hexadecimal digits"""
+    config_hash: str
+
+
+class RunFolder:
+    """
+    Files of one run.
+
+    The name of the folder is the run's name and its ROS namespace, so it is made of letters,
+    digits and underscores.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / 'config.yaml'
+        self.identity_file = path / 'run.json'
+        self.metrics_file = path / 'metrics.csv'
+        self.checkpoints = path / 'checkpoints'
+        self.log = path / 'log'
+        self.progress_file = path / 'progress.json'
+        self.result_file = path / 'result.json'
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.path.name
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write result.json whole."""
+        write_atomically(self.result_file, (json.dumps(result, indent=2) + '\n').encode())
+
+    def result(self) -> dict[str, Any]:
+        """Read result.json; raises ConfigError if the run did not finish."""
+        return _read_json(self.result_file, f'run {self.name} has not finished')
+
+    def write_progress(self, progress: dict[str, Any]) -> None:
+        """Write what the coordinator must remember at the end of an epoch."""
+        write_atomically(self.progress_file, json.dumps(progress).encode())
+
+    def progress(self) -> dict[str, Any]:
+        """Read what `write_progress` wrote, {} before the end of the first epoch."""
+        if not self.progress_file.exists():
+            return {}
+        return _read_json(self.progress_file, 'its progress is not readable')
+
+    def identity(self) -> RunIdentity:
+        """Read run.json; raises ConfigError naming the file."""
+        tree = _read_json(self.identity_file, f'{self.path} is not a run folder')
+        try:
+            return RunIdentity(**tree)
+        except TypeError as error:
+            raise ConfigError(f'{self.identity_file} is not of a run: {error}') from error
+
+    def config(self) -> Config:
+        """Read config.yaml."""
+        return load_config(self.config_file)
+
+
+def check_name(name: str) -> str:
+    """Give the name back if it can be a folder and a ROS namespace, else raise ConfigError."""
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            f'a run name is made of letters, digits and _ and begins with a letter, got {name!r}: '
+            f"try '{_as_name(name)}'"
+        )
+    return name
+
+
+def _as_name(text: str) -> str:
+    cleaned = re.sub(r'[^A-Za-z0-9_]+', '_', text).strip('_')
+    return cleaned if NAME.fullmatch(cleaned) else f'run_{cleaned}'.rstrip('_')
+
+
+def default_name(config_path: str | None) -> str:
+    """Make a name from the configuration's file and the time: `mnist_20261121_091500`."""
+    stem = Path(config_path).stem if config_path else 'digits'
+    return f'{_as_name(stem)}_{time.strftime("%Y%m%d_%H%M%S")}'
+
+
+def create_run(runs: Path, name: str, resolved: ResolvedRun) -> RunFolder:
+    """
+    Make the folder of a new run.
+
+    :raises ConfigError: if there is a run of that name, or no folder can be made there.
+    """
+    folder = RunFolder(runs / check_name(name))
+    identity = RunIdentity(name, uuid.uuid4().hex, resolved.hash)
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        folder.path.mkdir()
+        folder.log.mkdir()
+        folder.checkpoints.mkdir()
+        write_atomically(folder.config_file, to_yaml(resolved.config).encode())
+        write_atomically(folder.identity_file, json.dumps(asdict(identity)).encode())
+    except FileExistsError:
+        raise ConfigError(
+            f'there is a run {folder.path} already: choose another --name, '
+            f'or continue it with --resume {folder.path}'
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f'the run folder {folder.path} cannot be written: {error.strerror}; '
+            'free space there or choose another place with --runs'
+        ) from error
+    return folder
+
+
+def open_run(path: str | Path) -> RunFolder:
+    """Open an existing run folder; raises ConfigError if it is none."""
+    folder = RunFolder(Path(path).resolve())
+    if not folder.path.is_dir():
+        near = sorted(str(each.parent) for each in folder.path.parent.glob('*/run.json'))
+        hint = f'there are: {", ".join(near[-5:])}' if near else 'there are none beside it'
+        raise ConfigError(f'there is no run folder {path}; {hint}')
+    folder.identity()
+    return folder
+
+
+def _read_json(path: Path, otherwise: str) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        raise ConfigError(f'{otherwise}: there is no {path}') from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f'{otherwise}: {path} cannot be read: {error}') from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f'{otherwise}: {path} holds no mapping')
+    return tree

@@ -1,0 +1,199 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""What a run will need, against the plan and the codec that decide what it does need."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from dff_nodes.data.facts import read_facts
+from dff_nodes.learning.batch import Batch
+from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.footprint import (
+    PROCESS_MB,
+    DeviceMemory,
+    NodeMemory,
+    check_memory,
+    count_items,
+    footprint,
+    memory_here_mb,
+    memory_warnings,
+    sample_bytes,
+)
+from dff_nodes.runs.resolve import ResolvedRun, resolve
+from dff_nodes.schedules.plan import PlannedItem, TrainingPlan
+from dff_nodes.stream.codec import encode
+from dff_nodes.stream.item import Item, Kind
+
+VARIANTS = [
+    [],
+    ['training.negatives.mode=adaptive'],
+    ['classification.mode=one_pass', 'training.epochs=7', 'evaluation.every_epochs=3'],
+    ['evaluation.every_epochs=0', 'evaluation.train_samples=0', 'training.epochs=2'],
+    ['evaluation.every_epochs=2', 'training.epochs=4', 'training.batch_size=100'],
+    ['stream.dtype=float16', 'network=[{units: 30}]', 'evaluation.train_samples=5000'],
+    ['data.label.position=prepend', 'network=[{units: 30}, {units: 2}, {units: 17}]'],
+]
+
+
+def resolved_run(*overrides: str) -> ResolvedRun:
+    config = load_config(None, ['training.epochs=5', *overrides])
+    return resolve(config, read_facts(config.data))
+
+
+def samples_of(resolved: ResolvedRun, plan: TrainingPlan, planned: PlannedItem) -> int:
+    """Samples of a planned item; the last of an epoch or of an evaluation has fewer."""
+    if planned.kind == Kind.EVALUATE:
+        size, all_of_them = resolved.evaluation_batch, plan.evaluated_samples(planned.split)
+    else:
+        size, all_of_them = resolved.config.training.batch_size, resolved.facts.train_samples
+    return min(size, all_of_them - planned.index * size)
+
+
+def batch(resolved: ResolvedRun, layer: int, kind: Kind, samples: int) -> Batch:
+    """What travels to a layer, as ItemDecoder requires it."""
+    labels = torch.zeros(samples, dtype=torch.int64)
+    if layer == 0:
+        rows = torch.zeros(samples, *resolved.facts.input_shape, dtype=torch.uint8)
+        return Batch(
+            rows,
+            labels=None if kind == Kind.EVALUATE else labels,
+            negative_labels=labels if kind == Kind.TRAIN else None,
+        )
+    dtype = getattr(torch, resolved.config.stream.dtype)
+    rows = torch.zeros(samples, resolved.layers[layer - 1].units, dtype=dtype)
+    if kind == Kind.TRAIN:
+        return Batch(rows, rows)
+    if kind == Kind.SCORE:
+        return Batch(rows, labels=labels)
+    many = rows.repeat(resolved.candidates, 1)
+    return Batch(many, candidates=resolved.candidates)
+
+
+@pytest.mark.parametrize('overrides', VARIANTS)
+def test_items_are_those_of_the_plan(overrides: list[str]) -> None:
+    resolved = resolved_run(*overrides)
+    plan = TrainingPlan(resolved)
+    kinds: Counter[Kind] = Counter()
+    samples: Counter[Kind] = Counter()
+    for planned in plan.from_item(0):
+        kinds[planned.kind] += 1
+        if planned.kind != Kind.MARK:
+            samples[planned.kind] += samples_of(resolved, plan, planned)
+    counts = count_items(resolved)
+    assert counts.items == plan.items
+    assert counts.train_items == kinds[Kind.TRAIN]
+    assert counts.score_items == kinds[Kind.SCORE]
+    assert counts.evaluate_items == kinds[Kind.EVALUATE]
+    assert counts.marks == kinds[Kind.MARK]
+    assert counts.train_samples == samples[Kind.TRAIN]
+    assert counts.score_samples == samples[Kind.SCORE]
+    assert counts.evaluate_samples == samples[Kind.EVALUATE]
+
+
+@pytest.mark.parametrize('overrides', VARIANTS)
+def test_bytes_of_a_sample_are_those_of_the_codec(overrides: list[str]) -> None:
+    resolved = resolved_run(*overrides)
+    for layer in range(len(resolved.layers)):
+        found = sample_bytes(resolved, layer)
+        for kind, bytes_each in (
+            (Kind.TRAIN, found.train),
+            (Kind.SCORE, found.score),
+            (Kind.EVALUATE, found.evaluate),
+        ):
+            wire = encode(Item(0, kind, 0, batch(resolved, layer, kind, samples=5)))
+            assert wire.payload_bytes == 5 * bytes_each, (layer, kind)
+
+
+def test_bytes_of_a_hop_are_those_of_all_its_items() -> None:
+    resolved = resolved_run('training.negatives.mode=adaptive', 'training.epochs=2')
+    plan = TrainingPlan(resolved)
+    total = [0] * len(resolved.layers)
+    scores = 0
+    for planned in plan.from_item(0):
+        if planned.kind == Kind.MARK:
+            continue
+        samples = samples_of(resolved, plan, planned)
+        for layer in range(len(total)):
+            item = Item(0, planned.kind, 0, batch(resolved, layer, planned.kind, samples))
+            total[layer] += encode(item).payload_bytes
+        scores += 0 if planned.kind == Kind.TRAIN else samples * resolved.facts.classes * 4
+    layers = footprint(resolved).layers
+    assert [layer.hop_bytes for layer in layers] == total
+    assert {layer.goodness_bytes for layer in layers} == {scores}
+
+
+def test_a_full_item_is_never_larger_than_the_window_allows_for() -> None:
+    for overrides in VARIANTS:
+        resolved = resolved_run(*overrides)
+        for index, layer in enumerate(footprint(resolved).layers):
+            largest = max(layer.item_bytes.train, layer.item_bytes.evaluate)
+            assert largest <= resolved.item_bytes(index)
+
+
+def test_memory_of_a_layer_is_its_state_its_windows_and_the_process() -> None:
+    resolved = resolved_run('network=[{units: 300}, {units: 200}]')
+    _, first, last = footprint(resolved).nodes
+    assert first.state_mb == 4 * 4 * (64 * 300 + 300) / 1e6
+    window = resolved.config.stream.window_items
+    assert first.window_mb == window * (resolved.item_bytes(0) + resolved.item_bytes(1)) / 1e6
+    assert last.window_mb == window * resolved.item_bytes(1) / 1e6
+    assert first.needed_mb == PROCESS_MB + first.state_mb + first.window_mb
+    assert last.replay_mb == 0, 'the last layer passes nothing on'
+
+
+def test_replay_is_bounded_by_the_setting_and_by_what_there_is_to_send() -> None:
+    small = footprint(resolved_run('stream.replay_mb=1'))
+    assert small.nodes[1].replay_mb == 1
+    large = footprint(resolved_run('stream.replay_mb=100000'))
+    assert large.nodes[1].replay_mb == large.layers[1].hop_bytes / 1e6
+
+
+PLACEMENT = (
+    'placement={pi1: {nodes: [coordinator, layer_0], memory_mb: %s}, pi2: [layer_1, layer_2]}'
+)
+
+
+def test_a_device_needs_what_its_nodes_need() -> None:
+    needs = footprint(resolved_run(PLACEMENT % 900))
+    assert [device.device for device in needs.devices] == ['pi1', 'pi2']
+    pi1, pi2 = needs.devices
+    assert [node.node for node in pi1.nodes] == ['coordinator', 'layer_0']
+    assert pi1.needed_mb == sum(node.needed_mb for node in needs.nodes[:2])
+    assert pi2.available_mb is None
+    assert needs.nodes_of('pi2') == pi2.nodes
+    assert needs.nodes_of(None) == needs.nodes
+    check_memory(needs.devices)
+
+
+def test_a_device_that_is_too_small_is_named_with_its_nodes() -> None:
+    needs = footprint(resolved_run(PLACEMENT % 400))
+    with pytest.raises(ConfigError) as caught:
+        check_memory(needs.devices)
+    text = str(caught.value)
+    for word in (
+        'placement.pi1',
+        'coordinator (',
+        'layer_0 (',
+        'memory_mb is 400',
+        f'{needs.devices[0].needed_mb:.0f} MB',
+    ):
+        assert word in text, text
+    assert 'pi2' not in text
+
+
+def test_replay_that_may_not_fit_is_a_warning() -> None:
+    node = NodeMemory('layer_0', 'pi1', 250.0, 10.0, 5.0, 256.0)
+    assert memory_warnings([DeviceMemory('pi1', [node], 600.0)]) == []
+    assert memory_warnings([DeviceMemory('pi1', [node], None)]) == []
+    (text,) = memory_warnings([DeviceMemory('pi1', [node], 400.0)])
+    assert 'pi1' in text
+    assert '521 MB in all' in text
+    assert 'stream.replay_mb' in text
+
+
+def test_this_machine_has_memory() -> None:
+    assert 100 < memory_here_mb() < 1e9

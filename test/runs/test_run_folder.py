@@ -1,0 +1,107 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a run: made once, opened again, and never confused with another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dff_nodes.data.facts import read_facts
+from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.resolve import ResolvedRun, resolve
+from dff_nodes.runs.run_folder import NAME, check_name, create_run, default_name, open_run
+
+
+@pytest.fixture
+def resolved() -> ResolvedRun:
+    config = load_config(None, ['training.epochs=3'])
+    return resolve(config, read_facts(config.data))
+
+
+def test_a_new_run_can_be_opened_again(tmp_path: Path, resolved: ResolvedRun) -> None:
+    made = create_run(tmp_path / 'runs', 'first', resolved)
+    opened = open_run(tmp_path / 'runs' / 'first')
+    assert opened.name == 'first'
+    assert opened.config() == resolved.config
+    assert opened.identity() == made.identity()
+    assert opened.identity().config_hash == resolved.hash
+    assert len(bytes.fromhex(opened.identity().run_id)) == 16
+    assert opened.log.is_dir()
+    assert opened.checkpoints.is_dir()
+
+
+def test_two_runs_have_two_identities(tmp_path: Path, resolved: ResolvedRun) -> None:
+    first = create_run(tmp_path, 'first', resolved).identity()
+    second = create_run(tmp_path, 'second', resolved).identity()
+    assert first.run_id != second.run_id
+    assert first.config_hash == second.config_hash
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path, resolved: ResolvedRun) -> None:
+    identity = create_run(tmp_path, 'first', resolved).identity()
+    with pytest.raises(ConfigError, match=r'there is a run .*first already.*--name.*--resume'):
+        create_run(tmp_path, 'first', resolved)
+    assert open_run(tmp_path / 'first').identity() == identity
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, resolved: ResolvedRun) -> None:
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ConfigError, match='file'):
+        create_run(tmp_path / 'file', 'first', resolved)
+
+
+@pytest.mark.parametrize(
+    ('name', 'better'),
+    [('my run', 'my_run'), ('7up', 'run_7up'), ('a/b', 'a_b'), ('../x', 'x'), ('', 'run')],
+)
+def test_a_name_that_ros_cannot_have_is_refused(name: str, better: str) -> None:
+    with pytest.raises(ConfigError, match=f"try '{better}'"):
+        check_name(name)
+    assert check_name(better) == better
+
+
+@pytest.mark.parametrize(
+    'path', [None, 'config/mnist.yaml', 'some where/2 layers.yaml', '--.yaml']
+)
+def test_a_default_name_is_a_valid_one(path: str | None) -> None:
+    assert NAME.fullmatch(default_name(path))
+
+
+def test_what_is_no_run_is_named_with_those_there_are(
+    tmp_path: Path, resolved: ResolvedRun
+) -> None:
+    create_run(tmp_path, 'first', resolved)
+    with pytest.raises(ConfigError, match=r'no run folder .*frist; there are: .*first'):
+        open_run(tmp_path / 'frist')
+    (tmp_path / 'other').mkdir()
+    with pytest.raises(ConfigError, match='not a run folder'):
+        open_run(tmp_path / 'other')
+
+
+@pytest.mark.parametrize('text', ['', '{', '[]', '{"name": "first"}'])
+def test_a_damaged_identity_is_named(tmp_path: Path, resolved: ResolvedRun, text: str) -> None:
+    folder = create_run(tmp_path, 'first', resolved)
+    folder.identity_file.write_text(text)
+    with pytest.raises(ConfigError, match=r'run\.json'):
+        open_run(folder.path)
+
+
+def test_the_result_is_there_once_the_run_has_finished(
+    tmp_path: Path, resolved: ResolvedRun
+) -> None:
+    folder = create_run(tmp_path, 'first', resolved)
+    with pytest.raises(ConfigError, match='first has not finished'):
+        folder.result()
+    folder.write_result({'test_accuracy': 0.5})
+    assert folder.result() == {'test_accuracy': 0.5}
+    assert json.loads(folder.result_file.read_text()) == {'test_accuracy': 0.5}
+
+
+def test_progress_begins_empty(tmp_path: Path, resolved: ResolvedRun) -> None:
+    folder = create_run(tmp_path, 'first', resolved)
+    assert folder.progress() == {}
+    folder.write_progress({'next_item': 12})
+    assert folder.progress() == {'next_item': 12}
