@@ -1,0 +1,210 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Items as bytes, and the checks that everything from the network must pass."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dff_nodes.learning.batch import Batch
+from dff_nodes.runs.resolve import DTYPE_BYTES, ResolvedRun
+from dff_nodes.stream.item import Item, Kind, Mark
+
+DTYPES = ('uint8', 'float16', 'float32')
+"""element types in the order of their numbers in Activations.msg"""
+
+if sys.byteorder != 'little':
+    raise ImportError('dff_nodes sends little-endian tensors and runs on such machines only')
+
+
+class Rejected(ValueError):
+    """A message that must change nothing; says what is wrong with it."""
+
+
+@dataclass
+class WireItem:
+    """The fields of Activations.msg that carry the item, without ROS."""
+
+    number: int
+    kind: int
+    mark: int
+    checkpoint: bool
+    epoch: int
+    samples: int
+    candidates: int
+    shape: list[int]
+    dtype: int
+    labels: array
+    negative_labels: array
+    positive: array
+    negative: array
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of samples and labels."""
+        labels = len(self.labels) + len(self.negative_labels)
+        return len(self.positive) + len(self.negative) + 2 * labels
+
+
+def encode(item: Item) -> WireItem:
+    """Turn an item into bytes; one copy of each tensor."""
+    batch = item.batch
+    if batch is None:
+        batch = Batch(torch.empty(0, dtype=torch.uint8))
+    return WireItem(
+        number=item.number,
+        kind=int(item.kind),
+        mark=int(item.mark),
+        checkpoint=item.checkpoint,
+        epoch=item.epoch,
+        samples=batch.samples,
+        candidates=batch.candidates,
+        shape=list(batch.positive.shape[1:]),
+        dtype=DTYPES.index(str(batch.positive.dtype).removeprefix('torch.')),
+        labels=_labels_out(batch.labels),
+        negative_labels=_labels_out(batch.negative_labels),
+        positive=_bytes_out(batch.positive),
+        negative=_bytes_out(batch.negative),
+    )
+
+
+def _bytes_out(tensor: Tensor | None) -> array:
+    out = array('B')
+    if tensor is not None:
+        out.frombytes(memoryview(tensor.cpu().contiguous().numpy()).cast('B'))
+    return out
+
+
+def _labels_out(labels: Tensor | None) -> array:
+    out = array('H')
+    if labels is not None:
+        out.frombytes(labels.numpy().astype('<u2').tobytes())
+    return out
+
+
+class ItemDecoder:
+    """
+    Turns bytes into the items that one layer of one run may receive.
+
+    Everything is checked against the run before it is used: a message that lies about its
+    sizes costs no memory, and none reaches a layer with a shape, type, class or value that
+    the run does not have.
+
+    :param layer: index of the receiving layer; layer 0 takes images and labels.
+    """
+
+    def __init__(self, resolved: ResolvedRun, layer: int) -> None:
+        config, facts = resolved.config, resolved.facts
+        self.layer = layer
+        self.classes = facts.classes
+        self.has_readout = config.has_readout
+        self.batch_size = config.training.batch_size
+        self.evaluation_batch = resolved.evaluation_batch
+        if layer == 0:
+            self.shape, self.dtype = list(facts.input_shape), facts.dtype
+            self.candidates = 1
+        else:
+            self.shape, self.dtype = [config.network[layer - 1].units], config.stream.dtype
+            self.candidates = resolved.candidates
+        self.row_bytes = DTYPE_BYTES[self.dtype]
+        for size in self.shape:
+            self.row_bytes *= size
+
+    def decode(self, wire: WireItem) -> Item:
+        """Check a message and give its item; raises Rejected and changes nothing otherwise."""
+        kind = _one_of(Kind, wire.kind, 'kind')
+        mark = _one_of(Mark, wire.mark, 'mark')
+        _require((kind == Kind.MARK) == (mark != Mark.NONE), 'mark', mark.name, f'of {kind.name}')
+        if kind == Kind.MARK:
+            _require(wire.payload_bytes == 0, 'payload of a MARK', wire.payload_bytes, 0)
+            return Item(wire.number, kind, wire.epoch, mark=mark, checkpoint=wire.checkpoint)
+        self._check_sizes(wire, kind)
+        labels = self._labels(wire.labels, 'labels')
+        wrong = self._labels(wire.negative_labels, 'negative_labels')
+        if wrong is not None:
+            same = int((labels == wrong).sum())
+            _require(same == 0, 'negative_labels that are true', same, 0)
+        batch = Batch(
+            positive=self._tensor(wire.positive, 'positive'),
+            negative=self._tensor(wire.negative, 'negative') if wire.negative else None,
+            labels=labels,
+            negative_labels=wrong,
+            candidates=wire.candidates,
+        )
+        return Item(wire.number, kind, wire.epoch, batch)
+
+    def _check_sizes(self, wire: WireItem, kind: Kind) -> None:
+        most = self.evaluation_batch if kind == Kind.EVALUATE else self.batch_size
+        _require(1 <= wire.samples <= most, 'samples', wire.samples, f'1 to {most}')
+        candidates = self.candidates if kind == Kind.EVALUATE else 1
+        _require(wire.candidates == candidates, 'candidates', wire.candidates, candidates)
+        _require(list(wire.shape) == self.shape, 'shape', list(wire.shape), self.shape)
+        dtype = DTYPES.index(self.dtype)
+        _require(wire.dtype == dtype, 'dtype', wire.dtype, f'{dtype} ({self.dtype})')
+        _require(kind != Kind.SCORE or self.has_readout, 'kind', 'SCORE', 'none without read-out')
+        stream = wire.samples * self.row_bytes
+        pair = kind == Kind.TRAIN and self.layer > 0
+        labelled = kind == Kind.SCORE or (kind == Kind.TRAIN and self.layer == 0)
+        wrong = kind == Kind.TRAIN and self.layer == 0
+        for name, found, right in (
+            ('positive', len(wire.positive), stream * candidates),
+            ('negative', len(wire.negative), stream if pair else 0),
+            ('labels', len(wire.labels), wire.samples if labelled else 0),
+            ('negative_labels', len(wire.negative_labels), wire.samples if wrong else 0),
+        ):
+            _require(found == right, f'length of {name}', found, right)
+
+    def _tensor(self, data: array, name: str) -> Tensor:
+        """View the bytes as rows; the layer copies them once into memory of its own."""
+        tensor = torch.frombuffer(data, dtype=getattr(torch, self.dtype)).view(-1, *self.shape)
+        if tensor.is_floating_point():
+            # A finite sum has finite terms: one cheap pass; only an overflow is looked at twice.
+            finite = tensor.sum(dtype=torch.float32).isfinite() or tensor.isfinite().all()
+            _require(bool(finite), f'values of {name}', 'not finite', 'finite')
+        return tensor
+
+    def _labels(self, labels: array, name: str) -> Tensor | None:
+        if not len(labels):
+            return None
+        tensor = torch.from_numpy(np.frombuffer(labels, '<u2').astype(np.int64))
+        highest = int(tensor.max())
+        _require(highest < self.classes, f'largest of {name}', highest, f'< {self.classes}')
+        return tensor
+
+
+def check_scores(scores: array, samples: int, classes: int, expected: tuple[int, int]) -> Tensor:
+    """
+    Check a layer's class scores and give them as a tensor.
+
+    :param scores: float32 values, row-major.
+    :param expected: (samples, classes) of the item that was scored, 0 samples if no scores of
+        it are awaited: then none are right.
+    :returns: float32 [samples, classes].
+    :raises Rejected: naming the field.
+    """
+    _require((samples, classes) == expected, 'samples, classes', (samples, classes), expected)
+    _require(samples > 0, 'samples', samples, 'at least 1')
+    _require(len(scores) == samples * classes, 'length', len(scores), samples * classes)
+    tensor = torch.frombuffer(scores, dtype=torch.float32).view(samples, classes).clone()
+    _require(bool(torch.isfinite(tensor).all()), 'values of scores', 'not finite', 'finite')
+    return tensor
+
+
+def _one_of(enumeration: type[Kind] | type[Mark], value: int, name: str) -> Kind | Mark:
+    try:
+        return enumeration(value)
+    except ValueError:
+        raise Rejected(
+            f'{name} {value} is none of {[each.value for each in enumeration]}'
+        ) from None
+
+
+def _require(true: bool, name: str, found: object, right: object) -> None:
+    if not true:
+        raise Rejected(f'{name} is {found}, {right} is right')

@@ -1,0 +1,173 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""The sending end of a stream: credit, replay, and sending again."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from dff_nodes.stream.credit import Credit
+
+Payload = TypeVar('Payload')
+LONGEST_RESEND_S = 30.0
+GAP_SHARE = 0.25
+"""a gap that the receiver reports is filled after this share of resend_s at the earliest"""
+
+
+class StreamError(RuntimeError):
+    """The two ends cannot agree any more; the message says what happened."""
+
+
+class NoCredit(StreamError):
+    """A message was pushed without credit or room for it."""
+
+
+@dataclass
+class Sent(Generic[Payload]):
+    """A message that may be needed again."""
+
+    sequence: int
+    payload: Payload
+    size: int
+    sent_s: float
+
+
+class Sender(Generic[Payload]):
+    """
+    Sends a gap-free sequence of messages at most `window` ahead of the receiver.
+
+    Delivery is exactly-once in effect with any channel that loses, repeats or reorders, as
+    long as it lets something through: what is not durable at the receiver is kept for replay,
+    within a bound of bytes. Neither thread nor clock of its own: the caller passes the time,
+    sends what `push`, `on_credit` and `overdue` return, and holds a lock if it has threads.
+
+    :param first: sequence number of the first message.
+    :param replay_bytes: bound of what is kept.
+    :param resend_s: without progress after which messages go out again; doubles each time.
+    """
+
+    def __init__(self, first: int, replay_bytes: int, resend_s: float) -> None:
+        self.next_sequence = first
+        self.replay_bytes = replay_bytes
+        self.kept_bytes = 0
+        self.resent = 0
+        self.acknowledged = first
+        """sequence number that the receiver expects next"""
+        self.heard_s: float | None = None
+        """time of the last credit"""
+        self._resend_s = resend_s
+        self._wait_s = resend_s
+        self._limit = first
+        self._incarnation = -1
+        self._kept: deque[Sent[Payload]] = deque()
+
+    def has_room(self, size: int) -> bool:
+        """Whether a message of so many bytes may be pushed now."""
+        return self.next_sequence < self._limit and (self.kept_bytes + size <= self.replay_bytes)
+
+    @property
+    def all_acknowledged(self) -> bool:
+        """Whether the receiver has all that was pushed."""
+        return self.acknowledged >= self.next_sequence
+
+    @property
+    def in_flight(self) -> int:
+        """Messages pushed and not yet acknowledged."""
+        return self.next_sequence - self.acknowledged
+
+    def push(self, payload: Payload, size: int, now: float) -> Sent[Payload]:
+        """Number the next message and keep it; raises NoCredit if `has_room` denies it."""
+        if not self.has_room(size):
+            raise NoCredit(
+                f'message {self.next_sequence} of {size} bytes was pushed with credit up to '
+                f'{self._limit} and {self.kept_bytes} of {self.replay_bytes} bytes kept'
+            )
+        sent = Sent(self.next_sequence, payload, size, now)
+        self._kept.append(sent)
+        self.kept_bytes += size
+        self.next_sequence += 1
+        return sent
+
+    def on_credit(self, credit: Credit, now: float) -> list[Sent[Payload]]:
+        """
+        Take a credit in; give what must go out again because of it.
+
+        :raises StreamError: if the receiver wants what was never sent, or is kept no more.
+        """
+        if credit.incarnation < self._incarnation:
+            return []
+        self._check(credit)
+        self.heard_s = now
+        if credit.incarnation > self._incarnation:
+            return self._meet(credit, now)
+        if credit.expected > self.acknowledged:
+            self.acknowledged = credit.expected
+            self._wait_s = self._resend_s
+        limit_before = self._limit
+        self._limit = max(self._limit, credit.expected + credit.window)
+        self._forget(credit.durable)
+        if credit.missing and credit.expected == self.acknowledged:
+            again = self._again(now, GAP_SHARE * self._resend_s)
+            if again:
+                return again
+        return self._replayed(limit_before, now)
+
+    def overdue(self, now: float) -> list[Sent[Payload]]:
+        """Give what must go out again because nothing was heard of it for long."""
+        again = self._again(now, self._wait_s)
+        if again:
+            self._wait_s = min(2 * self._wait_s, LONGEST_RESEND_S)
+        return again
+
+    def _check(self, credit: Credit) -> None:
+        oldest = self._kept[0].sequence if self._kept else self.next_sequence
+        if credit.expected > self.next_sequence:
+            raise StreamError(
+                f'the receiver expects message {credit.expected}, '
+                f'but only those before {self.next_sequence} were sent'
+            )
+        if credit.expected < oldest and credit.incarnation > self._incarnation:
+            raise StreamError(
+                f'the receiver restarted and expects message {credit.expected}, '
+                f'but only those from {oldest} on are kept'
+            )
+
+    def _meet(self, credit: Credit, now: float) -> list[Sent[Payload]]:
+        """A receiver that was not known, or has restarted: its word replaces the old one's."""
+        restarted = self._incarnation >= 0
+        self._incarnation = credit.incarnation
+        self.acknowledged = credit.expected
+        self._limit = credit.expected + credit.window
+        self._wait_s = self._resend_s
+        self._forget(credit.durable)
+        return self._again(now, 0.0) if restarted else []
+
+    def _replayed(self, limit_before: int, now: float) -> list[Sent[Payload]]:
+        """Give what a restarted receiver had no room for until now."""
+        if limit_before >= self.next_sequence:
+            return []
+        return self._marked_sent(
+            [sent for sent in self._flying() if sent.sequence >= limit_before], now
+        )
+
+    def _forget(self, durable: int) -> None:
+        while self._kept and self._kept[0].sequence < min(durable, self.acknowledged):
+            self.kept_bytes -= self._kept.popleft().size
+
+    def _again(self, now: float, wait_s: float) -> list[Sent[Payload]]:
+        """Give all that is in flight, if its first was sent longer ago than that."""
+        flying = self._flying()
+        if not flying or now - flying[0].sent_s < wait_s:
+            return []
+        return self._marked_sent(flying, now)
+
+    def _flying(self) -> list[Sent[Payload]]:
+        return [sent for sent in self._kept if self.acknowledged <= sent.sequence < self._limit]
+
+    def _marked_sent(self, again: list[Sent[Payload]], now: float) -> list[Sent[Payload]]:
+        for sent in again:
+            sent.sent_s = now
+        self.resent += len(again)
+        return again
