@@ -1,0 +1,59 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""What one layer does with each kind of item: the same over ROS 2 and in the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from dff_nodes.learning.layer import ForwardForwardLayer, TrainFigures
+from dff_nodes.stream.item import Item, Kind
+
+
+@dataclass(frozen=True)
+class Handled:
+    """What came of an item at one layer."""
+
+    passed_on: Item
+    """the item for the next layer"""
+    scores: Tensor | None = None
+    """float32 [samples, classes] for the coordinator"""
+    figures: TrainFigures | None = None
+
+
+class OutOfOrder(ValueError):
+    """An item was given to a layer before those in front of it."""
+
+
+class LayerWorker:
+    """
+    Handles the items of a stream strictly in order.
+
+    :param first_item: number of the first item to come.
+    """
+
+    def __init__(self, layer: ForwardForwardLayer, first_item: int) -> None:
+        self.layer = layer
+        self.next_item = first_item
+
+    def handle(self, item: Item) -> Handled:
+        """Train on, score or pass on one item; raises OutOfOrder for any but the next."""
+        if item.number != self.next_item:
+            raise OutOfOrder(f'item {item.number} came, item {self.next_item} is next')
+        handled = self._handle(item)
+        self.next_item += 1
+        return handled
+
+    def _handle(self, item: Item) -> Handled:
+        if item.kind == Kind.TRAIN:
+            batch, figures = self.layer.train(item.batch)
+            return Handled(replace(item, batch=batch), figures=figures)
+        if item.kind == Kind.SCORE:
+            batch, scores = self.layer.score(item.batch)
+            return Handled(replace(item, batch=batch), scores)
+        if item.kind == Kind.EVALUATE:
+            batch, scores = self.layer.evaluate(item.batch)
+            return Handled(replace(item, batch=batch), scores)
+        return Handled(item)

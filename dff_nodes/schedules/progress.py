@@ -1,0 +1,44 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""What is told of a run while it goes on, and what a resumed run remembers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from dff_nodes.schedules.stream import Evaluation
+
+
+def evaluation_event(evaluation: Evaluation) -> dict[str, Any]:
+    """Make the progress event of an evaluation."""
+    return {'event': 'evaluation', **asdict(evaluation)}
+
+
+def saved_progress(next_item: int, evaluations: list[Evaluation]) -> dict[str, Any]:
+    """Make what a resumed run needs besides the layers' checkpoints."""
+    return {'next_item': next_item, 'history': [asdict(each) for each in evaluations]}
+
+
+def loaded_history(progress: dict[str, Any]) -> list[Evaluation]:
+    """Read the evaluations that `saved_progress` kept."""
+    return [Evaluation(**each) for each in progress.get('history', [])]
+
+
+def event_line(event: dict[str, Any]) -> str | None:
+    """Write an event as a line of a log; None for those that are not worth one."""
+    kind = event['event']
+    if kind in ('phase', 'warning'):
+        return event['text']
+    if kind == 'evaluation':
+        each = ', '.join(f'{accuracy:.2%}' for accuracy in event['layer_accuracy'])
+        return (
+            f'epoch {event["epoch"] + 1}: {event["split"]} accuracy {event["accuracy"]:.2%} '
+            f'(layers: {each})'
+        )
+    if kind == 'result':
+        result = event['result']
+        return (
+            f'finished in {result["seconds"]:.1f} s: test accuracy {result["test_accuracy"]:.2%}'
+        )
+    return None

@@ -1,0 +1,120 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a task in this process, without ROS, with the files that a ROS 2 run would write."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
+from dff_nodes.runs.metrics import MetricsFile, MetricsRow, NoMetricsFile
+from dff_nodes.runs.result import build_result
+from dff_nodes.runs.run_folder import RunFolder
+from dff_nodes.schedules.progress import evaluation_event, saved_progress
+from dff_nodes.schedules.reference import Listener, ReferenceRun
+from dff_nodes.schedules.stream import Evaluation
+from dff_nodes.schedules.task import Emit, Task, make_task
+from dff_nodes.stream.item import Item, Mark
+
+PROGRESS_S = 0.5
+
+
+def run_reference(
+    task: str,
+    folder: RunFolder,
+    overrides: list[str],
+    emit: Emit,
+    began_s: float,
+    images: str = '',
+) -> dict[str, Any]:
+    """
+    Run a task to its end and give its last event's content: the result, or the answers.
+
+    :param began_s: monotonic time at which the command began.
+    """
+    made = make_task(task, '', overrides, folder.path.parent, folder.name, images)
+    session = _Session(made, emit)
+    setup_s = time.monotonic() - began_s
+    session.run.run()
+    session.metrics.close()
+    result = build_result(made.resolved, session.run.figures(setup_s), session.run.reports())
+    last: dict[str, Any] = {}
+
+    def keep(event: dict[str, Any]) -> None:
+        last.update(event)
+        emit(event)
+
+    made.finish(result, keep)
+    return last.get('result', last)
+
+
+class _Session:
+    """A reference run with its files and its progress events."""
+
+    def __init__(self, task: Task, emit: Emit) -> None:
+        self.task = task
+        self.emit = emit
+        training = task.training
+        self.metrics = MetricsFile(task.folder.metrics_file) if training else NoMetricsFile()
+        listener = Listener(self._on_metrics, self._on_evaluation, self._on_item, self._on_mark)
+        self.run = ReferenceRun(task.resolved, task.coordinator, task.first_item, listener)
+        self.stores = [
+            CheckpointStore(task.folder.checkpoints, layer)
+            for layer in range(len(self.run.layers))
+        ]
+        if task.resume:
+            for layer, store in zip(self.run.layers, self.stores, strict=True):
+                layer.load_state(store.load(task.first_item, task.run_id, task.config_hash))
+        self.rows: dict[int, MetricsRow] = {}
+        self._told_s = self._saved_s = self._began_s = time.monotonic()
+        self._run_id, self._hash = task.run_id, task.config_hash
+
+    def _on_metrics(self, row: MetricsRow) -> None:
+        self.rows[row.layer] = row
+        self.metrics.write(row)
+
+    def _on_evaluation(self, evaluation: Evaluation) -> None:
+        if self.task.training:
+            self.emit(evaluation_event(evaluation))
+
+    def _on_mark(self, item: Item) -> None:
+        now = time.monotonic()
+        due = now - self._saved_s >= self.task.resolved.config.checkpoint.every_s
+        if not self.task.training or not (due or item.mark == Mark.END_OF_RUN):
+            return
+        for index, (layer, store) in enumerate(zip(self.run.layers, self.stores, strict=True)):
+            info = CheckpointInfo(self._run_id, self._hash, index, item.number + 1, 0)
+            store.save(info, layer.state())
+        if item.mark == Mark.END_OF_EPOCH:
+            evaluations = self.run.coordinator.evaluations
+            self.task.folder.write_progress(saved_progress(item.number + 1, evaluations))
+        self._saved_s = now
+
+    def _on_item(self, item: Item) -> None:
+        now = time.monotonic()
+        if now - self._told_s < PROGRESS_S:
+            return
+        self._told_s = now
+        seconds = now - self._began_s
+        done, first = item.number + 1, self.task.first_item
+        self.emit(
+            {
+                'event': 'progress',
+                'item': done,
+                'items': self.task.items,
+                'epoch': item.epoch,
+                'epochs': self.task.resolved.config.training.epochs,
+                'seconds': seconds,
+                'left_s': seconds / (done - first) * (self.task.items - done),
+                'samples_per_second': self.run.trained_samples / max(seconds, 1e-9),
+                'layers': [self._layer(index) for index in range(len(self.run.layers))],
+            }
+        )
+
+    def _layer(self, index: int) -> dict[str, Any]:
+        row = self.rows.get(index)
+        shown = ('items_per_second', 'loss', 'positive_goodness', 'negative_goodness')
+        return {'name': self.run.layers[index].name, 'state': 'training'} | {
+            name: getattr(row, name) if row else None for name in shown
+        }

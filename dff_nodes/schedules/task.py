@@ -1,0 +1,197 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""What a run does, over ROS 2 or in one process: train, evaluate or classify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dff_nodes.data.dataset import Dataset, load_dataset
+from dff_nodes.data.facts import read_facts
+from dff_nodes.runs.config import Config
+from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.resolve import ResolvedRun, resolve
+from dff_nodes.runs.run_folder import RunFolder, create_run, default_name, open_run
+from dff_nodes.schedules.plan import EvaluationPlan, TrainingPlan
+from dff_nodes.schedules.progress import loaded_history
+from dff_nodes.schedules.stream import StreamCoordinator
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Task:
+    """One thing to do with the layers of a run, and where its figures go."""
+
+    folder: RunFolder
+    resolved: ResolvedRun
+    coordinator: StreamCoordinator
+    items: int
+    """number of the last item, plus one"""
+    first_item: int
+    resume: bool
+    """layers load the checkpoint of first_item"""
+    training: bool
+    finish: Callable[[dict[str, Any], Emit], None]
+    """takes the result at the end"""
+
+    @property
+    def run_id(self) -> str:
+        """32 hexadecimal digits."""
+        return self.folder.identity().run_id
+
+    @property
+    def config_hash(self) -> str:
+        """Digest of the settings that the weights were or will be trained with."""
+        return self.folder.identity().config_hash
+
+
+def make_task(
+    task: str, config: str, overrides: list[str], runs: Path, run: str, images: str
+) -> Task:
+    """
+    Make the task that a command or a node's parameters describe.
+
+    :param task: train, evaluate or classify.
+    :param config: configuration file of a new run.
+    :param overrides: key=value settings.
+    :param run: name of the run below `runs`; for a new run it may be empty.
+    :param images: .npz with the images of classify, as `x`.
+    :raises ConfigError: naming what is wrong.
+    """
+    if task == 'train':
+        return train_task(train_folder(config, overrides, runs, run))
+    if task == 'evaluate':
+        return evaluate_task(open_run(runs / run), overrides)
+    if task == 'classify':
+        return classify_task(open_run(runs / run), overrides, Path(images))
+    raise ConfigError(f"parameter task must be 'train', 'evaluate' or 'classify', got {task!r}")
+
+
+def train_folder(config: str, overrides: list[str], runs: Path, run: str) -> RunFolder:
+    """Open the folder of an unfinished run, or make that of a new one."""
+    name = run or default_name(config or None)
+    if (runs / name).is_dir():
+        folder = open_run(runs / name)
+        if folder.result_file.exists():
+            raise ConfigError(
+                f'run {folder.path} has finished: choose another name for a new one '
+                '(--name, or run:= of the launch file)'
+            )
+        return folder
+    loaded = load_config(config or None, overrides)
+    return create_run(runs, name, resolve(loaded, read_facts(loaded.data)))
+
+
+def train_task(folder: RunFolder) -> Task:
+    """Train from the beginning, or from where every layer has a checkpoint."""
+    config = folder.config()
+    dataset = load_dataset(config.data, config.seed)
+    resolved = resolve(config, dataset.facts)
+    progress = folder.progress()
+    first_item = int(progress.get('next_item', 0))
+    plan = TrainingPlan(resolved)
+    coordinator = StreamCoordinator(resolved, dataset, plan, first_item)
+    coordinator.evaluations += loaded_history(progress)
+
+    def finish(result: dict[str, Any], emit: Emit) -> None:
+        folder.write_result(result)
+        emit({'event': 'result', 'result': result, 'folder': str(folder.path)})
+
+    return Task(
+        folder, resolved, coordinator, plan.items, first_item, first_item > 0, True, finish
+    )
+
+
+def trained_item(folder: RunFolder) -> int:
+    """Item before which the newest weights of a run stand; raises ConfigError without any."""
+    if folder.result_file.exists():
+        return int(folder.result()['items'])
+    item = int(folder.progress().get('next_item', 0))
+    if item == 0:
+        raise ConfigError(
+            f'run {folder.path} has no weights yet: continue it with dff train --resume '
+            f'{folder.path}'
+        )
+    return item
+
+
+def evaluate_task(folder: RunFolder, overrides: list[str]) -> Task:
+    """Measure the accuracy of a run's weights on the test set."""
+    config = _same_network(folder, overrides)
+    return _evaluation(folder, config, load_dataset(config.data, config.seed), _finish_evaluation)
+
+
+def _finish_evaluation(task: Task, result: dict[str, Any], emit: Emit) -> None:
+    emit({'event': 'evaluated', 'result': result})
+
+
+def classify_task(folder: RunFolder, overrides: list[str], images: Path) -> Task:
+    """Find the classes of images that have none."""
+    config = _same_network(folder, overrides)
+    facts = read_facts(config.data)
+    with np.load(images, allow_pickle=False) as file:
+        pixels = torch.from_numpy(file['x'])
+    labels = torch.zeros(len(pixels), dtype=torch.int64)
+    facts = replace(facts, test_samples=len(pixels))
+    dataset = Dataset(facts, pixels[:0], labels[:0], pixels, labels)
+    return _evaluation(folder, config, dataset, _finish_classification)
+
+
+def _finish_classification(task: Task, result: dict[str, Any], emit: Emit) -> None:
+    """Tell the answers: of all layers together first, then of each."""
+    answers = task.coordinator.answers
+    scores = [torch.cat(parts) for parts in zip(*answers, strict=True)]
+    emit(
+        {
+            'event': 'answers',
+            'classes': scores[0].argmax(1).tolist(),
+            'scores': scores[0].tolist(),
+            'layer_classes': [each.argmax(1).tolist() for each in scores[1:]],
+        }
+    )
+
+
+def _evaluation(
+    folder: RunFolder,
+    config: Config,
+    dataset: Dataset,
+    finish: Callable[[Task, dict[str, Any], Emit], None],
+) -> Task:
+    resolved = ResolvedRun(config, dataset.facts)
+    first_item = trained_item(folder)
+    plan = EvaluationPlan(dataset.facts.test_samples, resolved.evaluation_batch)
+    coordinator = StreamCoordinator(resolved, dataset, plan, first_item)
+    task = Task(
+        folder,
+        resolved,
+        coordinator,
+        first_item + plan.items,
+        first_item,
+        True,
+        False,
+        lambda result, emit: finish(task, result, emit),
+    )
+    return task
+
+
+def _same_network(folder: RunFolder, overrides: list[str]) -> Config:
+    """Give a run's configuration with overrides that leave its weights usable."""
+    trained = folder.config()
+    config = load_config(folder.config_file, overrides)
+    if config.network != trained.network:
+        raise ConfigError('the network of trained weights cannot be changed with --set')
+    if config.has_readout and not trained.has_readout:
+        raise ConfigError(
+            f"run {folder.path} trained no read-out, so classification.mode must be 'goodness'; "
+            'train with classification.mode=one_pass or training.negatives.mode=adaptive'
+        )
+    if trained.has_readout and not config.has_readout:
+        raise ConfigError('training.negatives of trained weights cannot be changed with --set')
+    return config

@@ -1,0 +1,89 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""A layer handles its items strictly in order, each in the way of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from dff_nodes.learning.batch import Batch
+from dff_nodes.learning.layer import ForwardForwardLayer
+from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.schedules.layer_worker import LayerWorker, OutOfOrder
+from dff_nodes.stream.item import Item, Kind, Mark
+
+MakeRun = Callable[..., ResolvedRun]
+LABELS = torch.tensor([0, 1, 2])
+
+
+@pytest.fixture
+def layer(made_run: MakeRun) -> ForwardForwardLayer:
+    run = made_run(
+        network=[{'units': 6}],
+        training={'batch_size': 4},
+        classification={'mode': 'one_pass'},
+    )
+    return ForwardForwardLayer(run, 0, torch.device('cpu'))
+
+
+def an_item(number: int, kind: Kind) -> Item:
+    images = torch.arange(36, dtype=torch.uint8).view(3, 3, 4, 1)
+    if kind is Kind.MARK:
+        return Item(number, kind, 1, mark=Mark.END_OF_EPOCH, checkpoint=True)
+    labels = LABELS if kind in (Kind.TRAIN, Kind.SCORE) else None
+    wrong = (LABELS + 1) % 3 if kind is Kind.TRAIN else None
+    return Item(number, kind, 1, Batch(images, labels=labels, negative_labels=wrong))
+
+
+@pytest.mark.parametrize('number', [0, 4, 6, 2**40])
+def test_items_out_of_order_are_refused_and_change_nothing(
+    layer: ForwardForwardLayer, number: int
+) -> None:
+    worker = LayerWorker(layer, 5)
+    digest = layer.weights_sha256()
+    with pytest.raises(OutOfOrder, match=f'item {number} came, item 5 is next'):
+        worker.handle(an_item(number, Kind.TRAIN))
+    assert layer.weights_sha256() == digest
+    assert worker.next_item == 5
+    worker.handle(an_item(5, Kind.TRAIN))
+    assert worker.next_item == 6
+
+
+def test_the_same_item_is_not_handled_twice(layer: ForwardForwardLayer) -> None:
+    worker = LayerWorker(layer, 0)
+    worker.handle(an_item(0, Kind.TRAIN))
+    digest = layer.weights_sha256()
+    with pytest.raises(OutOfOrder):
+        worker.handle(an_item(0, Kind.TRAIN))
+    assert layer.weights_sha256() == digest
+
+
+def test_an_item_that_cannot_be_handled_is_still_the_next(layer: ForwardForwardLayer) -> None:
+    worker = LayerWorker(layer, 0)
+    broken = Item(0, Kind.TRAIN, 0, Batch(torch.zeros(3, 2, 2, 1, dtype=torch.uint8)))
+    with pytest.raises((RuntimeError, TypeError)):
+        worker.handle(broken)
+    assert worker.next_item == 0
+
+
+@pytest.mark.parametrize('kind', list(Kind))
+def test_each_kind_gives_what_belongs_to_it(layer: ForwardForwardLayer, kind: Kind) -> None:
+    item = an_item(7, kind)
+    before = layer.weights_sha256()
+    handled = LayerWorker(layer, 7).handle(item)
+    passed = handled.passed_on
+    assert (passed.number, passed.kind, passed.epoch) == (7, kind, 1)
+    assert (passed.mark, passed.checkpoint) == (item.mark, item.checkpoint)
+    assert (handled.figures is not None) == (kind is Kind.TRAIN)
+    assert (handled.scores is not None) == (kind in (Kind.SCORE, Kind.EVALUATE))
+    assert (layer.weights_sha256() != before) == (kind in (Kind.TRAIN, Kind.SCORE))
+    if kind is Kind.MARK:
+        assert passed is item
+        return
+    assert passed.batch.positive.shape == (3, 6)
+    assert (passed.batch.negative is not None) == (kind is Kind.TRAIN)
+    assert (passed.batch.labels is not None) == (kind is Kind.SCORE)
+    assert passed.batch.negative_labels is None, 'a layer behind need not know them'
