@@ -1,0 +1,96 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a task with all its nodes on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from dff_nodes.data.facts import read_facts
+from dff_nodes.nodes.deployment import deployed_nodes
+from dff_nodes.nodes.middleware import large_message_profile, this_machine_only
+from dff_nodes.nodes.process import LAST_EVENTS
+from dff_nodes.nodes.supervisor import Supervisor
+from dff_nodes.runs.config import Config
+from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.resolve import resolve
+from dff_nodes.runs.run_folder import RunFolder
+
+
+class RunError(RuntimeError):
+    """The nodes could not finish; the message says why."""
+
+
+def local_run(
+    task: str,
+    folder: RunFolder,
+    emit: Callable[[dict[str, Any]], None],
+    overrides: list[str] | None = None,
+    images: str = '',
+    log_level: str = 'info',
+) -> dict[str, Any]:
+    """
+    Start the nodes, pass on their events and give the last: the result, or the answers.
+
+    :raises ConfigError: if a node says that the request was wrong.
+    :raises RunError: if the run failed.
+    """
+    last: dict[str, Any] = {}
+
+    def keep(event: dict[str, Any]) -> None:
+        if event['event'] in LAST_EVENTS:
+            last.update(event)
+        emit(event)
+
+    _require_ros()
+    config = folder.config()
+    common = {'runs': str(folder.path.parent), 'run_id': folder.identity().run_id}
+    task_parameters = {
+        'run': folder.name,
+        'task': task,
+        'set': json.dumps(overrides or []),
+        'images': images,
+    }
+    supervisor = Supervisor(
+        deployed_nodes(config, common, task_parameters),
+        f'/{folder.name}',
+        folder.log,
+        _environment(config),
+        keep,
+        log_level,
+    )
+    status = supervisor.run()
+    if status == 2:
+        raise ConfigError(supervisor.failed['text'])
+    if status != 0:
+        text = supervisor.failed['text'] if supervisor.failed else f'exit status {status}'
+        raise RunError(f'{text} (logs in {folder.log})')
+    return last.get('result', last)
+
+
+def _environment(config: Config) -> dict[str, str]:
+    """Keep the nodes to this machine, with the shared memory and threads that they need."""
+    resolved = resolve(config, read_facts(config.data))
+    layers = len(resolved.layers)
+    largest = max(resolved.item_bytes(layer) for layer in range(layers))
+    return {
+        **this_machine_only(os.environ),
+        **large_message_profile(os.environ, layers + 1, largest),
+        'OMP_NUM_THREADS': str(config.compute.threads),
+    }
+
+
+def _require_ros() -> None:
+    """Say what is missing before a node fails to start."""
+    for package in ('rclpy', 'dff_msgs'):
+        if importlib.util.find_spec(package) is None:
+            raise RunError(
+                f'the ROS 2 package {package} cannot be imported by {sys.executable}: start with '
+                './dff, which sets ROS 2 up, or source your ROS 2 and this workspace first; '
+                '`dff train --reference` trains without ROS'
+            )

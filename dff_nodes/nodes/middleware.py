@@ -1,0 +1,63 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Environment that the nodes of one machine run in: discovery and transport of the middleware."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from dff_nodes.runs.atomic import write_atomically
+
+TEMPLATE = Path(__file__).with_name('fastdds_profile.xml')
+SMALLEST_SEGMENT_BYTES = 4 << 20
+MESSAGES_PER_SEGMENT = 12
+"""what may be under way at once: a window to the next layer, sent again, and small ones"""
+
+
+def this_machine_only(environment: Mapping[str, str]) -> dict[str, str]:
+    """
+    Environment that keeps discovery on this machine, where the user has not said otherwise.
+
+    Jazzy and later know ROS_AUTOMATIC_DISCOVERY_RANGE, Humble knows ROS_LOCALHOST_ONLY.
+    """
+    if 'ROS_AUTOMATIC_DISCOVERY_RANGE' in environment or 'ROS_LOCALHOST_ONLY' in environment:
+        return {}
+    if environment.get('ROS_DISTRO') in ('humble', 'iron'):
+        return {'ROS_LOCALHOST_ONLY': '1'}
+    return {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+
+
+def large_message_profile(
+    environment: Mapping[str, str], nodes: int, message_bytes: int = 1 << 20
+) -> dict[str, str]:
+    """
+    Environment that gives Fast DDS shared memory big enough for activations.
+
+    Only with Fast DDS, and only if the user has no profile and /dev/shm has room: a segment
+    that does not fit is created sparse and ends the process with SIGBUS on first use. It counts
+    to the memory of every node, so it is no larger than the run's largest message asks for.
+
+    :param nodes: processes that will have such a segment here.
+    :param message_bytes: size of the largest message.
+    """
+    keys = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+    middleware = environment.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
+    if any(key in environment for key in keys) or not middleware.startswith('rmw_fastrtps'):
+        return {}
+    shared_memory = Path('/dev/shm')
+    segment = max(SMALLEST_SEGMENT_BYTES, MESSAGES_PER_SEGMENT * message_bytes)
+    if not shared_memory.is_dir() or shutil.disk_usage(shared_memory).free < nodes * segment:
+        return {}
+    return dict.fromkeys(keys, str(_write_profile(segment)))
+
+
+def _write_profile(segment: int) -> Path:
+    """Write the profile for a segment of so many bytes; the same size, the same file."""
+    path = Path(tempfile.gettempdir()) / f'dff_fastdds_{os.getuid()}_{segment}.xml'
+    text = TEMPLATE.read_text(encoding='utf-8')
+    write_atomically(path, text.replace('SEGMENT_BYTES', str(segment)).encode())
+    return path

@@ -1,0 +1,204 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""What every node of a run shares: its life, its worker thread, its parameters and its end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
+
+from dff_nodes.data.facts import DataError
+from dff_nodes.nodes import compat, qos
+from dff_nodes.nodes.link import Stopped
+from dff_nodes.runs.config_file import ConfigError
+
+SPIN_S = 0.1
+"""longest time until a signal or the end of the worker is noticed"""
+REJECTION_LOG_S = 5.0
+WAITING_WORTH_TELLING_S = 1.0
+
+
+class RunFailed(RuntimeError):
+    """The run cannot go on; the message says why and what to do."""
+
+
+class Participant(Node):
+    """
+    A node of a run: a worker thread that computes, an executor that only moves messages.
+
+    The executor's thread is the main thread (`spin_to_end`); the worker thread is started with
+    `start_worker` and waits only in slices, on `changed`. What ends the node, from whatever
+    thread, goes through `stop` or `fail`.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.changed = threading.Condition(threading.RLock())
+        self.host = socket.gethostname()
+        self.rejected: Counter[str] = Counter()
+        self.error: Exception | None = None
+        self.waiting_for = ''
+        self._waiting_since = 0.0
+        self._rejection_logged_s = 0.0
+        self._stop_reason: str | None = None
+        self._ended = False
+        self._worker: threading.Thread | None = None
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS)
+
+    def parameter(self, name: str, default: Any, description: str, **constraints: Any) -> Any:
+        """Declare a read-only parameter, documented for `ros2 param describe`, and read it."""
+        descriptor = ParameterDescriptor(description=description, read_only=True, **constraints)
+        return self.declare_parameter(name, default, descriptor).value
+
+    def check(self) -> None:
+        """Raise Stopped if the node shall end."""
+        if self._stop_reason is not None or self.error is not None:
+            raise Stopped(self._stop_reason or str(self.error))
+
+    def stop(self, reason: str) -> None:
+        """Ask the node to end; safe in a signal handler, as it takes no lock."""
+        self._stop_reason = self._stop_reason or reason
+
+    def fail(self, error: Exception) -> None:
+        """End the node with an error; the first one counts."""
+        if isinstance(error, OSError):
+            error = self._explain_file_error(error)
+        with self.changed:
+            self.error = self.error or error
+            self.changed.notify_all()
+
+    def _explain_file_error(self, error: OSError) -> RunFailed:
+        """A disk that is full, or a folder that cannot be written any more."""
+        where = f' {error.filename}' if error.filename else ''
+        return RunFailed(
+            f'{self.get_name()} on {self.host} cannot write its run folder{where}: '
+            f'{error.strerror}; make room there, then continue with dff train --resume RUN'
+        )
+
+    def waiting(self, reason: str | None) -> None:
+        """Say what the worker thread waits for, None when it goes on."""
+        if reason is None:
+            self.waiting_for = ''
+        elif not self.waiting_for:
+            self._waiting_since = time.monotonic()
+            self.waiting_for = reason
+        else:
+            self.waiting_for = reason
+
+    @property
+    def waited_s(self) -> float:
+        """For how long the worker has been waiting, s."""
+        return time.monotonic() - self._waiting_since if self.waiting_for else 0.0
+
+    @property
+    def awaited(self) -> str:
+        """What the worker waits for, if it is more than the pipeline's ordinary back-pressure."""
+        return self.waiting_for if self.waited_s >= WAITING_WORTH_TELLING_S else ''
+
+    def reject(self, topic: str, reason: str) -> None:
+        """Count and report a message that was refused; the log is not flooded."""
+        self.rejected[f'{topic}: {reason}'] += 1
+        now = time.monotonic()
+        if now - self._rejection_logged_s >= REJECTION_LOG_S:
+            self._rejection_logged_s = now
+            self.get_logger().warning(
+                f'refused a message on {topic}: {reason} '
+                f'({sum(self.rejected.values())} refused so far)'
+            )
+
+    def start_worker(self, work: Callable[[], None]) -> None:
+        """Run `work` in the worker thread; the node ends when it returns."""
+
+        def run() -> None:
+            try:
+                work()
+            except Stopped:
+                pass
+            except Exception as error:  # noqa: BLE001 - the thread's boundary: report and end
+                if not isinstance(error, (RunFailed, ConfigError)):
+                    self.get_logger().debug(traceback.format_exc())
+                self.fail(error)
+            finally:
+                self._ended = True
+
+        self._worker = threading.Thread(target=run, name='worker', daemon=True)
+        self._worker.start()
+
+    def spin_to_end(self) -> int:
+        """Move messages until the worker has ended; give the exit status."""
+        compat.on_stop_signals(self.stop)
+        executor = compat.make_executor()
+        executor.add_node(self)
+        while not self._ended and self.error is None:
+            try:
+                executor.spin_once(timeout_sec=SPIN_S)
+            except Exception as error:  # noqa: BLE001 - a callback's error ends the node, in order
+                self.get_logger().debug(traceback.format_exc())
+                self.fail(error)
+            if self._stop_reason is not None and self._worker is None:
+                break
+        if self._worker is not None:
+            with self.changed:
+                self.changed.notify_all()
+            self._worker.join(timeout=4.0)
+        self.at_end()
+        executor.remove_node(self)
+        if self.error is not None:
+            return 2 if isinstance(self.error, (ConfigError, DataError)) else 1
+        # Ctrl-C is the operator's wish and no failure, as with every ROS node.
+        return 0 if self._stop_reason in (None, 'SIGINT') else 1
+
+    def at_end(self) -> None:
+        """Say the last word; the worker has ended, publishers still work."""
+
+    def diagnose(self, level: bytes, message: str, values: dict[str, Any]) -> None:
+        """Publish the node's health on /diagnostics."""
+        status = DiagnosticStatus(
+            level=level,
+            name=f'{self.get_fully_qualified_name()}: training',
+            message=message,
+            hardware_id=self.host,
+            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+
+def run_node(make: Callable[[], Participant], arguments: list[str] | None = None) -> NoReturn:
+    """Be the process of a node: start rclpy, spin to the end, and leave with its status."""
+    status = _run(make, arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is closed. What Python and the middleware would still tear down at exit has been
+    # seen to hang, and a node that has ended must not stay.
+    os._exit(status)
+
+
+def _run(make: Callable[[], Participant], arguments: list[str] | None) -> int:
+    compat.init(arguments)
+    node = None
+    try:
+        node = make()
+        return node.spin_to_end()
+    except Exception as error:  # noqa: BLE001 - the process's boundary
+        logger = rclpy.logging.get_logger('dff_nodes')
+        logger.error(str(error) or type(error).__name__)
+        logger.debug(traceback.format_exc())
+        return 2 if isinstance(error, (ConfigError, DataError)) else 1
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()

@@ -1,0 +1,34 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Quality of service of every topic."""
+
+from __future__ import annotations
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+
+def _reliable(depth: int, durability: DurabilityPolicy) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=durability,
+    )
+
+
+def bulk(window_items: int) -> QoSProfile:
+    """
+    Items: twice the window, so that nothing under credit is ever overwritten.
+
+    The middleware's reliability only saves resending; delivery is ours (stream/).
+    """
+    return _reliable(2 * window_items, DurabilityPolicy.VOLATILE)
+
+
+CREDIT = _reliable(10, DurabilityPolicy.VOLATILE)
+"""cumulative, so a lost one is harmless"""
+STATUS = _reliable(10, DurabilityPolicy.VOLATILE)
+METRICS = _reliable(50, DurabilityPolicy.VOLATILE)
+LATCHED = _reliable(1, DurabilityPolicy.TRANSIENT_LOCAL)
+"""configuration: a node that comes late gets it at once"""
+DIAGNOSTICS = _reliable(1, DurabilityPolicy.VOLATILE)

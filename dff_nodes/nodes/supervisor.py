@@ -1,0 +1,210 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Starts the nodes of one machine, watches them, and leaves none behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from dff_nodes.nodes.deployment import NodeSpec
+from dff_nodes.nodes.process import EVENTS_VARIABLE, LAST_EVENTS, PARENT_VARIABLE
+
+POLL_S = 0.1
+END_S = 5.0
+"""time that nodes get to end by themselves, then after SIGTERM, before SIGKILL"""
+LOG_LINES = 6
+
+
+class NodeDied(RuntimeError):
+    """A node ended before the run did."""
+
+
+class Supervisor:
+    """
+    Runs the nodes of a run as processes of this machine.
+
+    Events come from the coordinator's standard output, one JSON object a line; everything else
+    that the nodes print goes to `log_folder/NODE.log`.
+
+    :param environment: of the nodes, on top of what every run sets.
+    :param emit: takes the events, on the thread that calls `run`.
+    """
+
+    def __init__(
+        self,
+        specs: list[NodeSpec],
+        namespace: str,
+        log_folder: Path,
+        environment: dict[str, str],
+        emit: Callable[[dict[str, Any]], None],
+        log_level: str = 'info',
+    ) -> None:
+        self.specs = specs
+        self.namespace = namespace
+        self.log_folder = log_folder
+        self.log_level = log_level
+        self.emit = emit
+        self.environment = _environment(log_folder) | environment
+        self.processes: dict[str, subprocess.Popen] = {}
+        self.failed: dict[str, Any] | None = None
+        self._events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._interrupted = False
+        self._told = False
+
+    def run(self) -> int:
+        """Run to the end; give the exit status. Raises NodeDied; no process is left behind."""
+        previous = {
+            number: signal.signal(number, self._interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            self._start()
+            return self._watch()
+        finally:
+            self._end_all()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._interrupted = True
+
+    def _start(self) -> None:
+        for spec in self.specs:
+            log = (self.log_folder / f'{spec.name}.log').open('ab')
+            coordinator = spec.name == 'coordinator'
+            process = subprocess.Popen(
+                spec.command(self.namespace, self.log_level),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if coordinator else log,
+                stderr=log,
+                env=self.environment,
+                start_new_session=True,  # Ctrl-C reaches this process only: it ends them in order
+            )
+            log.close()
+            self.processes[spec.name] = process
+            if coordinator:
+                self._reader = threading.Thread(
+                    target=self._read_events, args=(process.stdout,), daemon=True
+                )
+                self._reader.start()
+
+    def _read_events(self, lines: IO[bytes]) -> None:
+        for line in lines:
+            try:
+                self._events.put(json.loads(line))
+            except ValueError:
+                text = line.decode(errors='replace').rstrip()
+                self._events.put({'event': 'warning', 'text': f'coordinator: {text}'})
+
+    def _watch(self) -> int:
+        coordinator = self.processes['coordinator']
+        while True:
+            self._emit_events(POLL_S)
+            if self._interrupted:
+                return self._stop_early()
+            status = coordinator.poll()
+            if status is not None:
+                self._reader.join(END_S)  # its last events may still be in the pipe
+                self._emit_events(0.0)
+                return self._coordinator_ended(status)
+            for name, process in self.processes.items():
+                ended = process.poll()
+                if ended or (ended == 0 and not self._told):
+                    self._node_died(name, process)
+                    return self.failed['status']
+
+    def _emit_events(self, wait_s: float) -> None:
+        """Pass on the events that have come, waiting for the first so long."""
+        try:
+            event = self._events.get(block=wait_s > 0, timeout=wait_s)
+            while True:
+                if event.get('event') == 'error':
+                    self.failed = event
+                else:
+                    self._told |= event.get('event') in LAST_EVENTS
+                    self.emit(event)
+                event = self._events.get_nowait()
+        except queue.Empty:
+            return
+
+    def _stop_early(self) -> int:
+        """Let the coordinator end the run, so that every node ends in order."""
+        self.emit({'event': 'phase', 'text': 'stopping the nodes'})
+        self.processes['coordinator'].send_signal(signal.SIGINT)
+        self._wait_for_all(END_S)
+        self.failed = {'text': 'stopped before the end', 'status': 1}
+        return 1
+
+    def _coordinator_ended(self, status: int) -> int:
+        if status == 0 and self.failed is None:
+            self._wait_for_all(END_S)
+            return 0
+        if self.failed is None:
+            self._node_died('coordinator', self.processes['coordinator'])
+        return self.failed['status']
+
+    def _node_died(self, name: str, process: subprocess.Popen) -> None:
+        """A node is gone: the coordinator may know why, else its log does."""
+        if name != 'coordinator':
+            limit = time.monotonic() + 2.0
+            while self.failed is None and time.monotonic() < limit:
+                self._emit_events(POLL_S)
+        if self.failed is None:
+            raise NodeDied(
+                f'{name} {_how_it_ended(process.returncode)}; the end of its log '
+                f'({self.log_folder / name}.log):\n{self._log_tail(name)}'
+            )
+
+    def _log_tail(self, name: str) -> str:
+        lines = (self.log_folder / f'{name}.log').read_text(errors='replace').splitlines()
+        return '\n'.join(lines[-LOG_LINES:]) or '(it is empty)'
+
+    def _wait_for_all(self, limit_s: float) -> bool:
+        limit = time.monotonic() + limit_s
+        for process in self.processes.values():
+            try:
+                process.wait(max(0.0, limit - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return False
+        return True
+
+    def _end_all(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            living = [each for each in self.processes.values() if each.poll() is None]
+            for process in living:
+                process.send_signal(number)
+            if not living or self._wait_for_all(END_S):
+                return
+
+
+def _environment(log_folder: Path) -> dict[str, str]:
+    """Give what the nodes need besides this process's environment."""
+    return {
+        **os.environ,
+        PARENT_VARIABLE: str(os.getpid()),
+        EVENTS_VARIABLE: 'json',
+        'PYTHONUNBUFFERED': '1',
+        'PYTHONSAFEPATH': '1',  # a json.py in the current folder is not Python's
+        'ROS_LOG_DIR': str(log_folder),
+        'RCUTILS_COLORIZED_OUTPUT': '0',
+    }
+
+
+def _how_it_ended(status: int) -> str:
+    if status >= 0:
+        return f'ended with exit status {status}'
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f'signal {-status}'
+    more = ' (out of memory, or killed by hand)' if name == 'SIGKILL' else ''
+    return f'was ended by {name}{more}'

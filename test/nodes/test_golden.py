@@ -1,0 +1,123 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+The golden test: a run over ROS 2 processes equals the reference, bit for bit.
+
+Real processes, real middleware; every loss with every kind of negatives, and what else changes
+the arithmetic.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dff_command import Dff, settings
+
+from dff_nodes.data.facts import read_facts
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.resolve import resolve
+from dff_nodes.runs.run_folder import create_run
+from dff_nodes.schedules.run_reference import run_reference
+
+pytestmark = pytest.mark.ros
+
+LOSSES = ('threshold', 'symba', 'swish')
+NEGATIVES = ('fixed', 'random', 'adaptive')
+
+
+def network(*layers: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{'units': 48, **layer} for layer in layers]
+
+
+def reference(folder: Path, overrides: list[str], config: str | None = None) -> dict[str, Any]:
+    """Run the reference of a configuration in this process."""
+    loaded = load_config(config, overrides)
+    run = create_run(folder / 'reference', 'r', resolve(loaded, read_facts(loaded.data)))
+    return run_reference('train', run, [], lambda event: None, time.monotonic())
+
+
+def assert_golden(dff: Dff, arguments: list[str], config: str | None = None) -> None:
+    """Run over ROS 2 and as the reference, and compare everything that is learned."""
+    words = ['train', *([config] if config else []), '--json', '--name', 'ros', *arguments]
+    ros = dff.run(*words)
+    assert ros.status == 0, ros.errors
+    expected = reference(dff.folder, arguments[1::2], config)
+    assert ros.answer['weights_sha256'] == expected['weights_sha256']
+    assert ros.answer['history'] == expected['history']
+    assert ros.answer['items'] == expected['items']
+    assert ros.answer['config_hash'] == expected['config_hash']
+    assert all(count > 0 for count in ros.answer['wire_bytes'].values())
+
+
+@pytest.mark.parametrize('negatives', NEGATIVES)
+@pytest.mark.parametrize('loss', LOSSES)
+def test_every_loss_with_every_kind_of_negatives(dff: Dff, loss: str, negatives: str) -> None:
+    assert_golden(
+        dff,
+        settings(
+            network=network({'rule': loss}, {'rule': loss}),
+            training__epochs=2,
+            training__negatives__mode=negatives,
+            seed=LOSSES.index(loss) + 10 * NEGATIVES.index(negatives),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [
+        pytest.param({'classification__mode': 'one_pass'}, id='one_pass'),
+        pytest.param(
+            {
+                'stream__dtype': 'float16',
+                'training__negatives__mode': 'adaptive',
+                'training__negatives__pick': 'hardest',
+                'classification__layers': 'without_first',
+            },
+            id='float16-hardest-without_first',
+        ),
+        pytest.param(
+            {
+                'data__shift_pixels': 1,
+                'data__label__position': 'prepend',
+                'data__label__amplitude': 3.0,
+                'training__optimizer': {'name': 'sgd', 'learning_rate': 0.05},
+                'training__batch_size': 100,
+            },
+            id='shift-prepend-sgd-uneven_batches',
+        ),
+        pytest.param({'stream__window_items': 1, 'seed': 7}, id='window-of-one'),
+        pytest.param({'network': [{'units': 31}]}, id='one-layer'),
+        pytest.param(
+            {
+                'network': [
+                    {'units': 40, 'rule': {'name': 'threshold', 'peer_normalization': 0.03}},
+                    {'units': 20, 'rule': {'name': 'swish', 'goodness': 'sum', 'alpha': 0.3}},
+                    {'units': 30, 'rule': 'symba', 'optimizer': {'learning_rate': 0.001}},
+                    {'units': 24, 'rule': {'name': 'swish', 'peer_normalization': 1.0}},
+                ]
+            },
+            id='four-different-layers',
+        ),
+    ],
+)
+def test_whatever_changes_the_arithmetic(dff: Dff, changed: dict[str, Any]) -> None:
+    values = {'network': network({}, {}), 'training__epochs': 2, **changed}
+    assert_golden(dff, settings(**values))
+
+
+@pytest.mark.mnist
+def test_mnist(dff: Dff, mnist_root: Path) -> None:
+    assert_golden(
+        dff,
+        settings(
+            data__root=str(mnist_root),
+            training__epochs=1,
+            network__1__units=100,
+            evaluation__train_samples=500,
+        ),
+        config=str(Path(__file__).parents[2] / 'config' / 'mnist.yaml'),
+    )
