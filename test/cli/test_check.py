@@ -1,0 +1,121 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""`dff check` says what a run will need, and refuses what cannot work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dff_nodes.cli import check
+from dff_nodes.data.facts import DataError
+from dff_nodes.runs.config_file import ConfigError
+
+PLACEMENT = (
+    'placement={pi1: {nodes: [coordinator, layer_0], memory_mb: %s}, pi2: [layer_1, layer_2]}'
+)
+
+
+def run_check(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--json', action='store_true')
+    check.add_arguments(parser)
+    return check.run(parser.parse_args(list(words)))
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
+    assert run_check('--json', *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    return json.loads(lines[0])
+
+
+def test_the_resolved_run_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_check('--set', 'network.1.units=77', '--set', 'training.epochs=2') == 0
+    text = capsys.readouterr().out
+    for words in ('digits', '1437', 'layer_1', '77', 'swish', 'coordinator → layer_0', 'here'):
+        assert words in text, words
+
+
+def test_json_tells_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    tree = as_json(capsys, '--set', 'training.epochs=2')
+    assert tree['config']['training']['epochs'] == 2
+    assert tree['data']['classes'] == 10
+    assert tree['items']['train_items'] == 2 * 23
+    assert tree['items_per_epoch'] == 24
+    assert [layer['inputs'] for layer in tree['layers']] == [64, 500, 500]
+    assert tree['layers'][1]['parameters'] == 500 * 500 + 500
+    assert tree['layers'][1]['state_bytes'] == 16 * tree['layers'][1]['parameters']
+    assert tree['layers'][1]['item_bytes']['train'] == 2 * 64 * 500 * 4
+    assert [node['node'] for node in tree['nodes']] == [
+        'coordinator', 'layer_0', 'layer_1', 'layer_2',
+    ]  # fmt: skip
+    assert len(tree['config_hash']) == 64
+    assert 'settings' not in tree
+
+
+def test_a_file_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / 'run.yaml'
+    path.write_text('network: [{units: 33}]\n')
+    assert [layer['units'] for layer in as_json(capsys, str(path))['layers']] == [33]
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['missing.yaml'], 'no configuration file missing.yaml'),
+        (['--set', 'training.batch_size=5000'], r'batch_size must be at most the 1437'),
+        (['--set', PLACEMENT % 300], r'placement\.pi1 needs .* coordinator .* layer_0 .* 300'),
+        (['--host', 'pi1'], 'pi1: this configuration has no placement'),
+        (['--set', PLACEMENT % 900, '--host', 'pi3'], r'pi3 is no device.*did you mean pi'),
+    ],
+)
+def test_what_cannot_work_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_check(*words)
+
+
+def test_data_that_is_not_known_is_refused() -> None:
+    with pytest.raises(DataError, match='did you mean'):
+        run_check('--set', 'data.dataset=mnits')
+
+
+def test_a_host_shows_its_own_nodes(capsys: pytest.CaptureFixture[str]) -> None:
+    tree = as_json(capsys, '--set', PLACEMENT % 900, '--host', 'pi2')
+    assert [node['node'] for node in tree['nodes']] == ['layer_1', 'layer_2']
+    assert {device['device'] for device in tree['devices']} == {'pi1', 'pi2'}
+
+
+def test_memory_that_may_not_do_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_check('--set', PLACEMENT % 600) == 0
+    text = capsys.readouterr().out
+    assert 'warning: placement.pi1' in text
+    assert 'stream.replay_mb' in text
+
+
+def test_explain_tells_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = as_json(capsys, '--explain')['settings']
+    keys = {setting['key']: setting for setting in settings}
+    assert keys['training.epochs']['default'] == '20'
+    assert 'passes over the training set' in keys['training.epochs']['documentation']
+    run_check('--explain')
+    assert 'stream.window_items' in capsys.readouterr().out
+
+
+def test_the_command_line_imports_neither_torch_nor_ros() -> None:
+    code = (
+        'import argparse, sys\n'
+        'from dff_nodes.cli import check, report, view\n'
+        "assert 'rich' not in sys.modules\n"
+        'parser = argparse.ArgumentParser()\n'
+        "parser.add_argument('--json', action='store_true')\n"
+        'check.add_arguments(parser)\n'
+        'assert check.run(parser.parse_args([])) == 0\n'
+        "assert not {'torch', 'rclpy', 'numpy'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, timeout=60)
