@@ -24,6 +24,10 @@ END_S = 5.0
 LOG_LINES = 6
 
 
+Place = Callable[[str, list[str], dict[str, str]], tuple[list[str], dict[str, str]]]
+"""takes a node's name, command and environment, gives those that start it where it belongs"""
+
+
 class NodeDied(RuntimeError):
     """A node ended before the run did."""
 
@@ -37,6 +41,7 @@ class Supervisor:
 
     :param environment: of the nodes, on top of what every run sets.
     :param emit: takes the events, on the thread that calls `run`.
+    :param place: changes how a node is started, for nodes that belong on another device.
     """
 
     def __init__(
@@ -47,11 +52,13 @@ class Supervisor:
         environment: dict[str, str],
         emit: Callable[[dict[str, Any]], None],
         log_level: str = 'info',
+        place: Place | None = None,
     ) -> None:
         self.specs = specs
         self.namespace = namespace
         self.log_folder = log_folder
         self.log_level = log_level
+        self.place = place
         self.emit = emit
         self.environment = _environment(log_folder) | environment
         self.processes: dict[str, subprocess.Popen] = {}
@@ -81,12 +88,15 @@ class Supervisor:
         for spec in self.specs:
             log = (self.log_folder / f'{spec.name}.log').open('ab')
             coordinator = spec.name == 'coordinator'
+            command, environment = spec.command(self.namespace, self.log_level), self.environment
+            if self.place is not None:
+                command, environment = self.place(spec.name, command, environment)
             process = subprocess.Popen(
-                spec.command(self.namespace, self.log_level),
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if coordinator else log,
                 stderr=log,
-                env=self.environment,
+                env=environment,
                 start_new_session=True,  # Ctrl-C reaches this process only: it ends them in order
             )
             log.close()
