@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dff_nodes.learning.batch import Batch
+from dff_nodes.learning.wire import from_wire
 
 
 class Input(Protocol):
@@ -55,7 +56,7 @@ class ActivityInput:
         rows = sum(len(part) for part in parts)
         owned = torch.empty((rows, self.features), device=self.device)
         for part, space in zip(parts, owned.split([len(part) for part in parts]), strict=True):
-            space.copy_(part)
+            from_wire(part, space)
         return owned
 
 

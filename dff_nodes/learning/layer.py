@@ -18,6 +18,7 @@ from dff_nodes.learning.losses import pair_loss
 from dff_nodes.learning.optimizers import LearningRate, check_same_tensors, make_optimizer
 from dff_nodes.learning.peer_normalization import PeerNormalization
 from dff_nodes.learning.readout import Readout
+from dff_nodes.learning.wire import to_wire
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.seeds import generator
 
@@ -81,7 +82,7 @@ class ForwardForwardLayer:
         rate = self.rate.at(self.optimizer.steps_done)
         self.optimizer.step(rate)
         with torch.no_grad():
-            passed = normalize(activity, energies.detach()).to(self.wire)
+            passed = to_wire(normalize(activity, energies.detach()), self.wire)
             figures = _figures(loss, positive, negative, rate)
         positive_out, negative_out = passed.chunk(2)
         return Batch(positive_out, negative_out), figures
@@ -94,7 +95,7 @@ class ForwardForwardLayer:
         """
         activity = self._neutral_activity(batch)
         scores = self.readout.train(activity, batch.labels.to(self.device))
-        return Batch(activity.to(self.wire), labels=batch.labels), scores
+        return Batch(to_wire(activity, self.wire), labels=batch.labels), scores
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> tuple[Batch, Tensor]:
@@ -105,10 +106,10 @@ class ForwardForwardLayer:
         """
         if self.candidates == 1:
             activity = self._neutral_activity(batch)
-            return Batch(activity.to(self.wire)), self.readout.scores(activity)
+            return Batch(to_wire(activity, self.wire)), self.readout.scores(activity)
         activity, energies = rectify(self.input.candidates(self.linear, batch))
         scores = goodness(energies, self.units, self.measure).view(-1, self.candidates)
-        passed = normalize(activity, energies).to(self.wire)
+        passed = to_wire(normalize(activity, energies), self.wire)
         return Batch(passed, candidates=self.candidates), scores
 
     @torch.no_grad()

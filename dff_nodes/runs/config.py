@@ -249,10 +249,10 @@ class EvaluationConfig(Section):
 class StreamConfig(Section):
     """How items travel."""
 
-    dtype: Literal['float32', 'float16'] = Field(
+    dtype: Literal['float32', 'float16', 'uint8'] = Field(
         'float32',
-        description='of activations on the wire; float16 halves the bytes, and --reference '
-        'rounds alike',
+        description='of activations on the wire; float16 halves the bytes, uint8 (sixteenths, 0 '
+        'to 15.94) quarters them, and --reference rounds alike',
     )
     window_items: int = Field(
         4, ge=1, le=1024, description='items a receiver has room for', json_schema_extra=NO_EFFECT

@@ -15,6 +15,7 @@ from torch import Tensor
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.goodness import normalize
 from dff_nodes.learning.layer import ForwardForwardLayer
+from dff_nodes.learning.wire import from_wire
 from dff_nodes.runs.resolve import ResolvedRun
 
 MakeRun = Callable[..., ResolvedRun]
@@ -162,7 +163,7 @@ def test_the_step_is_that_of_the_formula(small_run: MakeRun, rule: str) -> None:
     assert torch.allclose(model.linear.bias.double(), -0.1 * bias.grad, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize('wire', ['float32', 'float16'])
+@pytest.mark.parametrize('wire', ['float32', 'float16', 'uint8'])
 def test_what_passes_on_is_from_before_the_update(small_run: MakeRun, wire: str) -> None:
     model = layer(small_run(stream={'dtype': wire}), 1)
     batch = activities(0)
@@ -171,13 +172,18 @@ def test_what_passes_on_is_from_before_the_update(small_run: MakeRun, wire: str)
         negative = normalize(model.linear(batch.negative).relu())
     passed, _ = model.train(batch)
     assert passed.positive.dtype == passed.negative.dtype == getattr(torch, wire)
-    tolerance = 1e-5 if wire == 'float32' else 1e-3
-    assert torch.allclose(passed.positive.float(), positive, rtol=tolerance, atol=1e-6)
-    assert torch.allclose(passed.negative.float(), negative, rtol=tolerance, atol=1e-6)
+    relative, absolute = {'float32': (1e-5, 1e-6), 'float16': (1e-3, 1e-6), 'uint8': (0, 0.0315)}[
+        wire
+    ]
+    arrived = [torch.empty_like(positive), torch.empty_like(negative)]
+    from_wire(passed.positive, arrived[0])
+    from_wire(passed.negative, arrived[1])
+    assert torch.allclose(arrived[0], positive, rtol=relative, atol=absolute)
+    assert torch.allclose(arrived[1], negative, rtol=relative, atol=absolute)
     assert not passed.positive.requires_grad
     with torch.no_grad():
         after = normalize(model.linear(batch.positive).relu())
-    assert not torch.allclose(passed.positive.float(), after, rtol=tolerance, atol=1e-6)
+    assert not torch.allclose(arrived[0], after, rtol=relative, atol=absolute)
 
 
 def test_scoring_trains_the_readout_only(small_run: MakeRun) -> None:

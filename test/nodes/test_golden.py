@@ -89,6 +89,7 @@ def test_every_loss_with_every_kind_of_negatives(dff: Dff, loss: str, negatives:
             },
             id='shift-prepend-sgd-uneven_batches',
         ),
+        pytest.param({'stream__dtype': 'uint8', 'classification__mode': 'one_pass'}, id='uint8'),
         pytest.param({'stream__window_items': 1, 'seed': 7}, id='window-of-one'),
         pytest.param({'network': [{'units': 31}]}, id='one-layer'),
         pytest.param(

@@ -59,7 +59,10 @@ def override_message(*overrides: str) -> str:
             ['training.optimizer.learning_rate', 'finite', 'got nan'],
         ),
         ({'stream': {'resend_s': float('inf')}}, ['stream.resend_s', 'finite', 'got inf']),
-        ({'stream': {'dtype': 'int8'}}, ['stream.dtype', "'float32' or 'float16'", "'int8'"]),
+        (
+            {'stream': {'dtype': 'int8'}},
+            ['stream.dtype', "'float32', 'float16' or 'uint8'", "'int8'"],
+        ),
         ({'network': []}, ['network', 'at least 1', 'got []']),
         ({'network': [{'rule': 'hinton'}]}, ['network[0].rule', "'threshold'", 'hinton']),
         ({'placement': {'pi1': {'nodes': []}}}, ['placement.pi1.nodes', 'at least 1', 'got []']),
@@ -248,7 +251,7 @@ def test_every_setting_is_explained() -> None:
     found = {setting.key: setting for setting in explain_settings()}
     assert found['training.epochs'].type == 'whole number, at least 1, at most 100000'
     assert found['training.epochs'].default == '20'
-    assert found['stream.dtype'].type == 'float32 | float16'
+    assert found['stream.dtype'].type == 'float32 | float16 | uint8'
     assert found['data.download'].default == 'true'
     assert found['data.root'].default == 'null'
     assert found['network[N].rule'].default == 'swish'

@@ -52,7 +52,7 @@ def a_run(inputs: str, wire: str, readout: bool) -> ResolvedRun:
 RUNS = [
     (inputs, wire, readout)
     for inputs in ('uint8', 'float32')
-    for wire in ('float16', 'float32')
+    for wire in ('uint8', 'float16', 'float32')
     for readout in (False, True)
 ]
 
