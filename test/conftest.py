@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def ros_environment() -> dict[str, str]:
     """Environment of ROS 2 processes that meet nobody else on this network."""
     environment = dict(os.environ)

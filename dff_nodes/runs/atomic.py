@@ -8,28 +8,69 @@ import os
 from pathlib import Path
 
 
+class AtomicFile:
+    """
+    A file that takes the place of the old one when it is complete.
+
+    Temporary file, fsync, rename, fsync of the folder: a crash at any moment leaves the old file
+    or the new one. Every method raises OSError, for example when the disk is full; the old file
+    is then untouched and no temporary file is left.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.temporary = path.with_name(f'.{path.name}.{os.getpid()}.part')
+
+    def write(self, *parts: bytes | memoryview) -> None:
+        """Write the content to the temporary file; none of the parts is copied."""
+        try:
+            with self.temporary.open('wb') as file:
+                for part in parts:
+                    file.write(part)
+        except OSError:
+            self.discard()
+            raise
+
+    def commit(self) -> None:
+        """Put what was written in the old file's place."""
+        try:
+            _sync(self.temporary, os.O_RDWR)
+            self.temporary.replace(self.path)
+        except OSError:
+            self.discard()
+            raise
+        _sync(self.path.parent, os.O_RDONLY)
+
+    def discard(self) -> None:
+        """Remove the temporary file."""
+        self.temporary.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     """
     Replace a file so that a crash at any moment leaves the old one or the new one.
 
-    Temporary file, fsync, rename, fsync of the folder. Raises OSError, for example when the
-    disk is full; the old file is then untouched and no temporary file is left.
-
     :param parts: the content, one behind the other; none of them is copied.
+    :raises OSError: if it cannot be written; see AtomicFile.
     """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    file = AtomicFile(path)
+    file.write(*parts)
+    file.commit()
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """
+    Remove temporary files that a killed process left.
+
+    :param pattern: glob of the names of the files that they would have become.
+    """
+    for left in folder.glob(f'.{pattern}.*.part'):
+        left.unlink(missing_ok=True)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
-        with temporary.open('wb') as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

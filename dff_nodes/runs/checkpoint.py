@@ -1,21 +1,24 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of one layer: written whole, checked by digest, the newest two kept."""
+"""Checkpoints of one layer: written whole, checked by digest, the newest kept."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from dff_nodes.runs.atomic import write_atomically
+from dff_nodes.runs.atomic import AtomicFile, sweep
+from dff_nodes.runs.fault_points import FaultPoint, reach
 
 KEPT = 2
 DIGEST_BYTES = 32
@@ -37,6 +40,52 @@ class CheckpointInfo:
     next_item: int
     """first item that the state does not include"""
     incarnation: int
+    scored: int = 0
+    """class scores that the layer has sent until then"""
+    applied: str = ''
+    """digest of the items that the state includes, see LayerWorker"""
+
+
+class UnfinishedCheckpoint:
+    """
+    A checkpoint whose tensors are written, but not yet durable.
+
+    Writing needs the tensors as they are and is quick, as the system only buffers; what takes
+    long, `finish`, needs them no more and can run beside the next training step.
+    """
+
+    def __init__(self, info: CheckpointInfo, path: Path) -> None:
+        self.info = info
+        self._file = AtomicFile(path)
+
+    def write(self, tensors: dict[str, Tensor]) -> None:
+        """Write the tensors; raises OSError and leaves nothing if they cannot be written."""
+        self._file.write(bytes(DIGEST_BYTES), *_safetensors(self.info, tensors))
+
+    def finish(self) -> CheckpointInfo:
+        """Add the digest and put the checkpoint in its place, durably; raises OSError."""
+        reach(FaultPoint.IN_CHECKPOINT)
+        try:
+            with self._file.temporary.open('r+b') as file:
+                digest = _digest_behind_head(file)
+                file.seek(0)
+                file.write(digest)
+        except OSError:
+            self._file.discard()
+            raise
+        reach(FaultPoint.BEFORE_RENAME)
+        self._file.commit()
+        reach(FaultPoint.AFTER_RENAME)
+        return self.info
+
+
+def _digest_behind_head(file: BinaryIO) -> bytes:
+    """Digest of all that follows the place of the digest."""
+    digest = hashlib.sha256()
+    file.seek(DIGEST_BYTES)
+    while part := file.read(1 << 20):
+        digest.update(part)
+    return digest.digest()
 
 
 class CheckpointStore:
@@ -51,40 +100,56 @@ class CheckpointStore:
         self.folder = folder
         self.layer = layer
 
+    def begin(self, info: CheckpointInfo, tensors: dict[str, Tensor]) -> UnfinishedCheckpoint:
+        """Write a checkpoint that is there once it is finished; raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = UnfinishedCheckpoint(info, self._path(info.next_item))
+        unfinished.write(tensors)
+        return unfinished
+
     def save(self, info: CheckpointInfo, tensors: dict[str, Tensor]) -> Path:
         """
-        Write a checkpoint and forget all but it and the one before it.
+        Write a checkpoint whole and forget all but it and the one before it.
 
         :raises OSError: if it cannot be written; those that are there are kept then.
         """
-        parts = _safetensors(info, tensors)
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(part)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.begin(info, tensors).finish()
         path = self._path(info.next_item)
-        write_atomically(path, digest.digest(), *parts)
-        paths = self._paths()
-        behind = paths.index(path) + 1
-        # A run that fell back computes what was ahead of it again: only counting those up to
-        # here as the newest keeps the one that it fell back to until there are two after it.
-        for old in paths[behind:] + paths[: max(0, behind - KEPT)]:
-            old.unlink(missing_ok=True)
+        items = self.items()
+        self.keep(items[max(0, items.index(info.next_item) + 1 - KEPT) :])
         return path
 
-    def valid_items(self, run_id: str | None = None) -> list[int]:
-        """Items of all checkpoints that are whole (and of a run), oldest first."""
-        items = []
+    def items(self) -> list[int]:
+        """Items of all checkpoints, whole or not, oldest first."""
+        return sorted(map(_item_of, self._paths()))
+
+    def keep(self, items: Collection[int]) -> None:
+        """Forget all checkpoints but those of some items."""
+        for path in self._paths():
+            if _item_of(path) not in items:
+                path.unlink(missing_ok=True)
+
+    def valid(self, run_id: str, config_hash: str) -> tuple[list[CheckpointInfo], list[str]]:
+        """
+        Look for checkpoints of a run.
+
+        :returns: those that are whole and of this run and layer, oldest first, and what is wrong
+            with the others. Remains of a killed process are removed.
+        """
+        sweep(self.folder, f'layer_{self.layer}-*.ckpt')
+        found, wrong = [], []
         for path in self._paths():
             try:
-                info, _ = read_checkpoint(path)
-            except CheckpointError:
-                continue
-            if run_id is None or info.run_id == run_id:
-                items.append(info.next_item)
-        return items
+                info = read_info(path)
+                _check_info(path, info, run_id, config_hash, self.layer, _item_of(path))
+                found.append(info)
+            except CheckpointError as error:
+                wrong.append(str(error))
+        return sorted(found, key=lambda info: info.next_item), wrong
 
-    def load(self, item: int, run_id: str, config_hash: str) -> dict[str, Tensor]:
+    def load(
+        self, item: int, run_id: str, config_hash: str
+    ) -> tuple[CheckpointInfo, dict[str, Tensor]]:
         """
         Read the state before an item.
 
@@ -92,20 +157,30 @@ class CheckpointStore:
         """
         path = self._path(item)
         info, tensors = read_checkpoint(path)
-        wanted = CheckpointInfo(run_id, config_hash, self.layer, item, info.incarnation)
-        for name, value in asdict(wanted).items():
-            found = getattr(info, name)
-            if found != value:
-                raise CheckpointError(f'{path} has {name} {found}, {value} is wanted')
-        return tensors
+        _check_info(path, info, run_id, config_hash, self.layer, item)
+        return info, tensors
 
     def _path(self, item: int) -> Path:
         return self.folder / f'layer_{self.layer}-{item:09d}.ckpt'
 
     def _paths(self) -> list[Path]:
         pattern = re.compile(rf'layer_{self.layer}-\d+\.ckpt')
-        found = [path for path in self.folder.glob('*.ckpt') if pattern.fullmatch(path.name)]
-        return sorted(found, key=lambda path: int(path.stem.rpartition('-')[2]))
+        return [path for path in self.folder.glob('*.ckpt') if pattern.fullmatch(path.name)]
+
+
+def _item_of(path: Path) -> int:
+    return int(path.stem.rpartition('-')[2])
+
+
+def _check_info(
+    path: Path, info: CheckpointInfo, run_id: str, config_hash: str, layer: int, item: int
+) -> None:
+    """Raise CheckpointError if a checkpoint belongs to something else."""
+    wanted = {'run_id': run_id, 'config_hash': config_hash, 'layer': layer, 'next_item': item}
+    for name, value in wanted.items():
+        found = getattr(info, name)
+        if found != value:
+            raise CheckpointError(f'{path} has {name} {found}, {value} is wanted')
 
 
 def _safetensors(info: CheckpointInfo, tensors: dict[str, Tensor]) -> list[bytes | memoryview]:
@@ -134,6 +209,20 @@ def _safetensors(info: CheckpointInfo, tensors: dict[str, Tensor]) -> list[bytes
     return [len(text).to_bytes(8, 'little') + text, *parts]
 
 
+def read_info(path: Path) -> CheckpointInfo:
+    """Check one file and read what it belongs to, without holding its tensors in memory."""
+    try:
+        with path.open('rb') as file:
+            digest = file.read(DIGEST_BYTES)
+            if _digest_behind_head(file) != digest:
+                raise CheckpointError(f'{path} is torn or changed: its digest does not fit')
+            file.seek(DIGEST_BYTES)
+            length = int.from_bytes(file.read(8), 'little')
+            return _info(path, file.read(min(length, path.stat().st_size)))
+    except OSError as error:
+        raise CheckpointError(f'{path} cannot be read: {error.strerror}') from error
+
+
 def read_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
     """Read and check one file; raises CheckpointError naming it and what is wrong."""
     try:
@@ -146,9 +235,15 @@ def read_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
         raise CheckpointError(f'{path} is torn or changed: its digest does not fit')
     try:
         tensors = safetensors.torch.load(block)
-        length = int.from_bytes(block[:8], 'little')
-        header = json.loads(block[8 : 8 + length])
-        info = CheckpointInfo(**json.loads(header['__metadata__']['info']))
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    except safetensors.SafetensorError as error:
         raise CheckpointError(f'{path} is not a checkpoint of a layer: {error}') from error
-    return info, tensors
+    length = int.from_bytes(block[:8], 'little')
+    return _info(path, block[8 : 8 + length]), tensors
+
+
+def _info(path: Path, header: bytes) -> CheckpointInfo:
+    """Read what a checkpoint belongs to out of the header of its safetensors block."""
+    try:
+        return CheckpointInfo(**json.loads(json.loads(header)['__metadata__']['info']))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f'{path} is not a checkpoint of a layer: {error}') from error

@@ -258,10 +258,10 @@ class StreamConfig(Section):
         4, ge=1, le=1024, description='items a receiver has room for', json_schema_extra=NO_EFFECT
     )
     replay_mb: float = Field(
-        256.0,
+        128.0,
         gt=0,
         le=1048576,
-        description='memory a sender may use for items that are not durable yet, MB',
+        description='memory a sender may use for items that are in no checkpoint yet, MB',
         json_schema_extra=NO_EFFECT,
     )
     heartbeat_s: float = Field(
@@ -286,7 +286,7 @@ class StreamConfig(Section):
         json_schema_extra=NO_EFFECT,
     )
     silence_s: float = Field(
-        60.0,
+        300.0,
         ge=1,
         le=86400,
         description='without a heartbeat after which a node counts as lost, s',
@@ -303,13 +303,38 @@ class MetricsConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """When layers save their state."""
+    """
+    When layers save their state: all behind the same item.
 
-    every_s: float = Field(
-        10.0,
+    Also when a quarter of stream.replay_mb has gone over a hop, as what is not in checkpoints
+    is kept in memory, and at the end of the run.
+    """
+
+    every_s: float = Field(10.0, gt=0, le=86400, description='between two checkpoints, s')
+    every_items: int = Field(
+        0, ge=0, le=10**9, description='also behind every so many items; 0: by time only'
+    )
+    replicate: bool = Field(
+        False,
+        description="store checkpoints with the coordinator too, so that a layer's device may be "
+        'lost for good',
+    )
+
+
+class RestartConfig(Section):
+    """What becomes of a node that dies: `dff train` and `dff lab` start it again."""
+
+    max_per_minute: int = Field(
+        10,
         ge=0,
-        le=86400,
-        description='saved at the first end of an epoch after so long, s, and at the end',
+        le=1000,
+        description='restarts of one node within a minute after which the run ends; 0: none',
+    )
+    backoff_s: float = Field(
+        0.5,
+        ge=0,
+        le=3600,
+        description='until the first restart, s; doubles with each restart within a minute',
     )
 
 
@@ -343,6 +368,37 @@ def _device_by_nodes(value: Any) -> Any:
 AnyDevice = Annotated[DeviceConfig, BeforeValidator(_device_by_nodes)]
 
 
+class LabConfig(Section):
+    """The emulated devices of `dff lab`: what each has, and how they are connected."""
+
+    devices: int | None = Field(
+        None,
+        ge=1,
+        le=200,
+        description='the layers are spread over so many devices, neighbours together; default one '
+        'for each layer. The coordinator has a device of its own, desk, without limits. A '
+        'placement takes their place',
+    )
+    cpu: float | None = Field(
+        None, ge=0.01, le=1024, description='cores of a device; default all of this machine'
+    )
+    memory_mb: float | None = Field(
+        None,
+        ge=8,
+        description='memory of a device, MB, none of it swapped; default that of its placement, '
+        "else all of this machine's",
+    )
+    link_mbit: float | None = Field(
+        None,
+        ge=0.1,
+        le=100000,
+        description="rate of a device's link each way, Mbit/s; default as fast as it goes",
+    )
+    loss_percent: float = Field(
+        0.0, ge=0, le=50, description='of the frames that a device receives, lost at random'
+    )
+
+
 class Config(Section):
     """A whole run."""
 
@@ -371,10 +427,20 @@ class Config(Section):
         description='when layers save their state',
         json_schema_extra=NO_EFFECT,
     )
+    restart: RestartConfig = Field(
+        RestartConfig(),
+        description='what becomes of a node that dies',
+        json_schema_extra=NO_EFFECT,
+    )
     compute: ComputeConfig = Field(ComputeConfig(), description='threads and device')
     placement: dict[str, AnyDevice] = Field(
         default_factory=dict,
         description='device name to nodes; empty: all on this machine',
+        json_schema_extra=NO_EFFECT,
+    )
+    lab: LabConfig = Field(
+        LabConfig(),
+        description='the emulated devices of dff lab',
         json_schema_extra=NO_EFFECT,
     )
 

@@ -6,19 +6,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dff_nodes.runs.atomic import write_atomically
+from dff_nodes.runs.atomic import sweep, write_atomically
 
 
-def next_incarnation(folder: Path, node: str) -> int:
+def next_incarnation(folder: Path, node: str, known: int = 0) -> int:
     """
     Raise and give a node's incarnation, kept in a small file: 1 at the first start.
 
-    Raises OSError if the folder cannot be written.
+    :param known: highest one that is known from elsewhere; it counts if the file does not say.
+    :raises OSError: if the folder cannot be written.
     """
     file = folder / f'{node}.incarnation'
+    sweep(folder, file.name)
     try:
         last = int(file.read_text())
     except (FileNotFoundError, ValueError):
         last = 0
-    write_atomically(file, str(last + 1).encode())
-    return last + 1
+    incarnation = max(last, known) + 1
+    write_atomically(file, str(incarnation).encode())
+    return incarnation

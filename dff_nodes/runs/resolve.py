@@ -12,6 +12,7 @@ from dff_nodes.data.facts import DataFacts
 from dff_nodes.runs.config import Config, LayerConfig, OptimizerConfig, layer_names
 from dff_nodes.runs.config_file import ConfigError, config_hash
 
+LEAST_REPLAY_ITEMS = 4
 DTYPE_BYTES = {'uint8': 1, 'float16': 2, 'float32': 4}
 
 
@@ -96,6 +97,14 @@ class ResolvedRun:
         width = self.config.network[layer - 1].units
         return rows * width * DTYPE_BYTES[self.config.stream.dtype]
 
+    def hop_bytes(self, layer: int, kind: str, samples: int) -> int:
+        """Payload of an item of a kind (TRAIN, SCORE, EVALUATE) that arrives at a layer."""
+        if layer == 0:
+            return samples * self.facts.features * DTYPE_BYTES[self.facts.dtype]
+        rows = {'TRAIN': 2, 'SCORE': 1, 'EVALUATE': self.candidates}[kind] * samples
+        width = self.config.network[layer - 1].units
+        return rows * width * DTYPE_BYTES[self.config.stream.dtype]
+
     @property
     def hash(self) -> str:
         """Digest of all settings that can change the result."""
@@ -143,11 +152,15 @@ def _check_batch_fits(config: Config, facts: DataFacts) -> None:
 
 
 def _check_replay_fits(resolved: ResolvedRun) -> None:
-    """A sender that has no room for one item would wait for ever."""
+    """
+    A sender must have room until its receiver has saved twice.
+
+    Layers save when a quarter of the room is used, so it must hold four items.
+    """
     largest = max(resolved.item_bytes(layer) for layer in range(len(resolved.layers)))
     replay_mb = resolved.config.stream.replay_mb
-    if largest > replay_mb * 1e6:
+    if LEAST_REPLAY_ITEMS * largest > replay_mb * 1e6:
         raise ConfigError(
-            f'stream.replay_mb must hold an item of {largest / 1e6:.1f} MB, got {replay_mb}: '
-            'raise it, or lower training.batch_size'
+            f'stream.replay_mb must hold {LEAST_REPLAY_ITEMS} items of {largest / 1e6:.1f} MB, '
+            f'got {replay_mb}: raise it, or lower training.batch_size'
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -30,12 +30,15 @@ class LayerReport:
 
     weights_sha256: str
     parameter_bytes: int
+    applied_sha256: str = ''
+    """digest of the numbers of the items that were applied, see LayerWorker"""
     received_bytes: int = 0
     """payload taken from the layer before"""
     goodness_bytes: int = 0
     """payload of class scores sent to the coordinator"""
     resent_items: int = 0
     rejected_messages: int = 0
+    restarts: int = 0
     peak_rss_mb: float = 0.0
     base_rss_mb: float = 0.0
     """resident memory with PyTorch loaded and no layer built"""
@@ -56,7 +59,7 @@ class RunFigures:
     """from the start of the command (over ROS 2, of the coordinator) to the first item"""
     coordinator_peak_rss_mb: float
     rejected_messages: int = 0
-    restarts: dict[str, int] = field(default_factory=dict)
+    coordinator_restarts: int = 0
 
 
 def build_result(
@@ -77,13 +80,15 @@ def build_result(
         'setup_seconds': figures.setup_seconds,
         'samples_per_second': figures.trained_samples / max(figures.seconds, 1e-9),
         'weights_sha256': {name: each.weights_sha256 for name, each in named.items()},
+        'applied_items_sha256': {name: each.applied_sha256 for name, each in named.items()},
         'wire_bytes': {name: each.received_bytes for name, each in named.items()},
         'goodness_bytes': {name: each.goodness_bytes for name, each in named.items()},
         'parameter_bytes': {name: each.parameter_bytes for name, each in named.items()},
         'peak_rss_mb': {'coordinator': figures.coordinator_peak_rss_mb}
         | {name: each.peak_rss_mb for name, each in named.items()},
         'base_rss_mb': {name: each.base_rss_mb for name, each in named.items()},
-        'restarts': figures.restarts or {name: 0 for name in ['coordinator', *names]},
+        'restarts': {'coordinator': figures.coordinator_restarts}
+        | {name: each.restarts for name, each in named.items()},
         'resent_items': {name: each.resent_items for name, each in named.items()},
         'rejected_messages': {'coordinator': figures.rejected_messages}
         | {name: each.rejected_messages for name, each in named.items()},

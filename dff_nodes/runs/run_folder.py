@@ -1,6 +1,6 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of one run: config.yaml, run.json, metrics.csv, checkpoints/, log/, result.json."""
+"""The folder of one run: configuration, journal, metrics, checkpoints/, log/, result."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ import json
 import re
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dff_nodes.runs.atomic import write_atomically
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError, load_config, to_yaml
+from dff_nodes.runs.config_file import (
+    ConfigError,
+    check_config,
+    config_hash,
+    differences,
+    load_config,
+    to_yaml,
+)
+from dff_nodes.runs.journal import read_journal
 from dff_nodes.runs.resolve import ResolvedRun
 
 NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,99}')
@@ -28,6 +36,8 @@ class RunIdentity:
     run_id: str
     """32 hexadecimal digits"""
     config_hash: str
+    config: dict[str, Any] = field(default_factory=dict)
+    """all settings that the run began with"""
 
 
 class RunFolder:
@@ -45,7 +55,7 @@ class RunFolder:
         self.metrics_file = path / 'metrics.csv'
         self.checkpoints = path / 'checkpoints'
         self.log = path / 'log'
-        self.progress_file = path / 'progress.json'
+        self.journal_file = path / 'journal'
         self.result_file = path / 'result.json'
 
     @property
@@ -61,15 +71,12 @@ class RunFolder:
         """Read result.json; raises ConfigError if the run did not finish."""
         return _read_json(self.result_file, f'run {self.name} has not finished')
 
-    def write_progress(self, progress: dict[str, Any]) -> None:
-        """Write what the coordinator must remember at the end of an epoch."""
-        write_atomically(self.progress_file, json.dumps(progress).encode())
-
-    def progress(self) -> dict[str, Any]:
-        """Read what `write_progress` wrote, {} before the end of the first epoch."""
-        if not self.progress_file.exists():
-            return {}
-        return _read_json(self.progress_file, 'its progress is not readable')
+    def history(self) -> list[dict[str, Any]]:
+        """Read the evaluations of a run so far."""
+        if self.result_file.exists():
+            return self.result()['history']
+        records = read_journal(self.journal_file)
+        return [record['evaluation'] for record in records if 'evaluation' in record]
 
     def identity(self) -> RunIdentity:
         """Read run.json; raises ConfigError naming the file."""
@@ -80,8 +87,33 @@ class RunFolder:
             raise ConfigError(f'{self.identity_file} is not of a run: {error}') from error
 
     def config(self) -> Config:
-        """Read config.yaml."""
-        return load_config(self.config_file)
+        """Read config.yaml; raises ConfigError if what can change the result was edited."""
+        config = load_config(self.config_file)
+        self.check_same(config, str(self.config_file))
+        return config
+
+    def check_same(self, config: Config, source: str) -> None:
+        """
+        Refuse a configuration that would not give this run's result.
+
+        Timeouts, logging, placement and whatever else changes no result may differ.
+
+        :param source: where the configuration is from.
+        :raises ConfigError: with the list of differences.
+        """
+        identity = self.identity()
+        if config_hash(config) == identity.config_hash:
+            return
+        other = differences(config, check_config(identity.config, str(self.identity_file)))
+        raise ConfigError(
+            f'run {self.path} was begun with another configuration than {source}: '
+            f'{"; ".join(other)}. Continue it with its own settings, or begin a new run'
+        )
+
+    def change_config(self, config: Config, source: str) -> None:
+        """Go on with settings that change no result; raises ConfigError for others."""
+        self.check_same(config, source)
+        write_atomically(self.config_file, to_yaml(config).encode())
 
 
 def check_name(name: str) -> str:
@@ -112,7 +144,8 @@ def create_run(runs: Path, name: str, resolved: ResolvedRun) -> RunFolder:
     :raises ConfigError: if there is a run of that name, or no folder can be made there.
     """
     folder = RunFolder(runs / check_name(name))
-    identity = RunIdentity(name, uuid.uuid4().hex, resolved.hash)
+    settings = resolved.config.model_dump(mode='json')
+    identity = RunIdentity(name, uuid.uuid4().hex, resolved.hash, settings)
     try:
         runs.mkdir(parents=True, exist_ok=True)
         folder.path.mkdir()

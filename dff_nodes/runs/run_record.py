@@ -52,7 +52,7 @@ def read_run(folder: RunFolder) -> RunRecord:
     :raises ConfigError: if a file of it is there and not readable.
     """
     result = folder.result() if folder.result_file.exists() else None
-    history = (result or folder.progress()).get('history') or []
+    history = folder.history()
     rows = read_metrics(folder.metrics_file) if folder.metrics_file.exists() else []
     text = folder.config_file.read_text(encoding='utf-8') if folder.config_file.exists() else ''
     return RunRecord(folder.name, folder.config(), text, result, history, without_repeats(rows))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -32,11 +33,18 @@ class LayerWorker:
     Handles the items of a stream strictly in order.
 
     :param first_item: number of the first item to come.
+    :param scored: class scores that came of the items before it.
+    :param applied: digest of the items before it.
     """
 
-    def __init__(self, layer: ForwardForwardLayer, first_item: int) -> None:
+    def __init__(
+        self, layer: ForwardForwardLayer, first_item: int, scored: int = 0, applied: str = ''
+    ) -> None:
         self.layer = layer
         self.next_item = first_item
+        self.scored = scored
+        self.applied = applied
+        """SHA-256 over the digest before, number and kind of every item: each came just once"""
 
     def handle(self, item: Item) -> Handled:
         """Train on, score or pass on one item; raises OutOfOrder for any but the next."""
@@ -44,6 +52,9 @@ class LayerWorker:
             raise OutOfOrder(f'item {item.number} came, item {self.next_item} is next')
         handled = self._handle(item)
         self.next_item += 1
+        self.scored += handled.scores is not None
+        step = f'{self.applied} {item.number} {int(item.kind)}'
+        self.applied = hashlib.sha256(step.encode()).hexdigest()
         return handled
 
     def _handle(self, item: Item) -> Handled:

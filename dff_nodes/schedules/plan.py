@@ -32,10 +32,12 @@ class TrainingPlan:
     """
     Items of a training run.
 
-    An epoch is closed in itself, so that a run can be continued from the MARK at its end: with
-    a read-out, the SCORE item of a batch comes `lag_batches` batches before its TRAIN item, and
-    none crosses the MARK. The test set follows the TRAIN items of an epoch, where it is due.
+    An epoch is closed in itself: with a read-out, the SCORE item of a batch comes `lag_batches`
+    batches before its TRAIN item, and none crosses the MARK at its end. The test set follows
+    the TRAIN items of an epoch, where it is due.
     """
+
+    first_item = 0
 
     def __init__(self, resolved: ResolvedRun) -> None:
         self.resolved = resolved
@@ -56,17 +58,16 @@ class TrainingPlan:
             count += sum(self.chunks(split) for split in self.evaluated(each))
         return count - 1
 
-    def epoch_behind(self, item: int) -> int:
+    def epoch_of(self, item: int) -> int:
         """
-        Epoch that begins at an item.
+        Epoch that an item belongs to.
 
-        :raises ValueError: if the item does not follow the MARK of an epoch.
+        :raises ValueError: if there is no such item.
         """
         for epoch in range(self.epochs):
-            first = 0 if epoch == 0 else self.end_of_epoch(epoch - 1) + 1
-            if first == item:
+            if 0 <= item <= self.end_of_epoch(epoch):
                 return epoch
-        raise ValueError(f'item {item} is not the first of an epoch')
+        raise ValueError(f'there is no item {item}, the last is {self.items - 1}')
 
     def evaluated(self, epoch: int) -> list[Split]:
         """What is evaluated at the end of an epoch."""
@@ -88,11 +89,15 @@ class TrainingPlan:
         return -(-self.evaluated_samples(split) // self.resolved.evaluation_batch)
 
     def from_item(self, first_item: int) -> Iterator[PlannedItem]:
-        """All items from the beginning of an epoch on."""
-        number = first_item
-        for epoch in range(self.epoch_behind(first_item), self.epochs):
+        """All items from one on; none from the end on."""
+        if first_item >= self.items:
+            return
+        first_epoch = self.epoch_of(first_item)
+        number = self.end_of_epoch(first_epoch - 1) + 1 if first_epoch else 0
+        for epoch in range(first_epoch, self.epochs):
             for kind, index, split in self._epoch(epoch):
-                yield PlannedItem(number, kind, epoch, index, split)
+                if number >= first_item:
+                    yield PlannedItem(number, kind, epoch, index, split)
                 number += 1
             last = epoch == self.epochs - 1
             mark = Mark.END_OF_RUN if last else Mark.END_OF_EPOCH
@@ -121,19 +126,35 @@ class TrainingPlan:
 
 
 class EvaluationPlan:
-    """Items of an evaluation of trained weights: the samples, then the end."""
+    """
+    Items of an evaluation of trained weights: the samples, then the end.
 
-    def __init__(self, samples: int, batch: int) -> None:
+    :param first_item: number of the first, where the weights left off.
+    """
+
+    def __init__(self, samples: int, batch: int, first_item: int = 0) -> None:
         self.samples = samples
-        self.items = -(-samples // batch) + 1
+        self.first_item = first_item
+        self.items = first_item + -(-samples // batch) + 1
 
     def from_item(self, first_item: int) -> Iterator[PlannedItem]:
-        """All items; `first_item` is where the weights left off."""
-        for index in range(self.items - 1):
-            yield PlannedItem(first_item + index, Kind.EVALUATE, 0, index, 'test')
-        end = first_item + self.items - 1
-        yield PlannedItem(end, Kind.MARK, 0, mark=Mark.END_OF_RUN)
+        """All items from one on."""
+        end = self.items - 1
+        for number in range(first_item, end):
+            yield PlannedItem(number, Kind.EVALUATE, 0, number - self.first_item, 'test')
+        if first_item <= end:
+            yield PlannedItem(end, Kind.MARK, 0, mark=Mark.END_OF_RUN)
 
     def evaluated_samples(self, split: Split) -> int:
         """Samples of the evaluation."""
         return self.samples
+
+
+Plan = TrainingPlan | EvaluationPlan
+
+
+def scored_items(plan: Plan) -> Iterator[PlannedItem]:
+    """Items that every layer scores, in order: the first message of each layer is of the first."""
+    for planned in plan.from_item(plan.first_item):
+        if planned.kind in (Kind.SCORE, Kind.EVALUATE):
+            yield planned

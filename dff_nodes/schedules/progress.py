@@ -1,6 +1,6 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""What is told of a run while it goes on, and what a resumed run remembers."""
+"""What is told of a run while it goes on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,6 @@ from dff_nodes.schedules.stream import Evaluation
 def evaluation_event(evaluation: Evaluation) -> dict[str, Any]:
     """Make the progress event of an evaluation."""
     return {'event': 'evaluation', **asdict(evaluation)}
-
-
-def saved_progress(next_item: int, evaluations: list[Evaluation]) -> dict[str, Any]:
-    """Make what a resumed run needs besides the layers' checkpoints."""
-    return {'next_item': next_item, 'history': [asdict(each) for each in evaluations]}
-
-
-def loaded_history(progress: dict[str, Any]) -> list[Evaluation]:
-    """Read the evaluations that `saved_progress` kept."""
-    return [Evaluation(**each) for each in progress.get('history', [])]
 
 
 def event_line(event: dict[str, Any]) -> str | None:

@@ -26,7 +26,7 @@ class Listener:
     on_metrics: Callable[[MetricsRow], None] = lambda row: None
     on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None
     on_item: Callable[[Item], None] = lambda item: None
-    on_end_of_epoch: Callable[[Item], None] = lambda item: None
+    """an item has passed all layers"""
 
 
 class ReferenceRun:
@@ -69,12 +69,10 @@ class ReferenceRun:
         reported = len(self.coordinator.evaluations)
         while (item := self.coordinator.next_item()) is not None:
             self._pass_through(item)
+            self.listener.on_item(item)
             for evaluation in self.coordinator.evaluations[reported:]:
                 self.listener.on_evaluation(evaluation)
             reported = len(self.coordinator.evaluations)
-            self.listener.on_item(item)
-            if item.mark != Mark.NONE:
-                self.listener.on_end_of_epoch(item)
         self.seconds = time.monotonic() - self._began
 
     def _pass_through(self, item: Item) -> None:
@@ -112,9 +110,12 @@ class ReferenceRun:
         return [
             LayerReport(
                 weights_sha256=layer.weights_sha256(),
+                applied_sha256=worker.applied,
                 parameter_bytes=4 * shape.parameters,
                 peak_rss_mb=peak_rss_mb(),
                 base_rss_mb=self.base_rss_mb,
             )
-            for layer, shape in zip(self.layers, self.resolved.layers, strict=True)
+            for layer, worker, shape in zip(
+                self.layers, self.workers, self.resolved.layers, strict=True
+            )
         ]

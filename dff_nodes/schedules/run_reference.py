@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
 from dff_nodes.runs.metrics import MetricsFile, MetricsRow, NoMetricsFile
 from dff_nodes.runs.result import build_result
 from dff_nodes.runs.run_folder import RunFolder
-from dff_nodes.schedules.progress import evaluation_event, saved_progress
+from dff_nodes.schedules.progress import evaluation_event
 from dff_nodes.schedules.reference import Listener, ReferenceRun
 from dff_nodes.schedules.stream import Evaluation
-from dff_nodes.schedules.task import Emit, Task, make_task
+from dff_nodes.schedules.task import Emit, Task, make_task, newest_common_item, train_task
 from dff_nodes.stream.item import Item, Mark
 
 PROGRESS_S = 0.5
@@ -33,11 +34,14 @@ def run_reference(
 
     :param began_s: monotonic time at which the command began.
     """
-    made = make_task(task, '', overrides, folder.path.parent, folder.name, images)
+    if task == 'train':
+        made = train_task(folder, newest_common_item(folder))
+    else:
+        made = make_task(task, '', overrides, folder.path.parent, folder.name, images)
     session = _Session(made, emit)
     setup_s = time.monotonic() - began_s
     session.run.run()
-    session.metrics.close()
+    session.close()
     result = build_result(made.resolved, session.run.figures(setup_s), session.run.reports())
     last: dict[str, Any] = {}
 
@@ -57,47 +61,77 @@ class _Session:
         self.emit = emit
         training = task.training
         self.metrics = MetricsFile(task.folder.metrics_file) if training else NoMetricsFile()
-        listener = Listener(self._on_metrics, self._on_evaluation, self._on_item, self._on_mark)
-        self.run = ReferenceRun(task.resolved, task.coordinator, task.first_item, listener)
+        listener = Listener(self._on_metrics, self._on_evaluation, self._on_item)
+        self.first_item = task.coordinator.first_item
+        self.run = ReferenceRun(task.resolved, task.coordinator, self.first_item, listener)
         self.stores = [
             CheckpointStore(task.folder.checkpoints, layer)
             for layer in range(len(self.run.layers))
         ]
-        if task.resume:
-            for layer, store in zip(self.run.layers, self.stores, strict=True):
-                layer.load_state(store.load(task.first_item, task.run_id, task.config_hash))
+        if self.first_item > 0:
+            self._load()
         self.rows: dict[int, MetricsRow] = {}
         self._told_s = self._saved_s = self._began_s = time.monotonic()
-        self._run_id, self._hash = task.run_id, task.config_hash
+
+    def _load(self) -> None:
+        for worker, store in zip(self.run.workers, self.stores, strict=True):
+            info, tensors = store.load(self.first_item, self.task.run_id, self.task.config_hash)
+            worker.layer.load_state(tensors)
+            if self.task.training:
+                worker.scored, worker.applied = info.scored, info.applied
+
+    def close(self) -> None:
+        """Close the files."""
+        self.metrics.close()
+        if self.task.journal:
+            self.task.journal.close()
 
     def _on_metrics(self, row: MetricsRow) -> None:
         self.rows[row.layer] = row
         self.metrics.write(row)
 
     def _on_evaluation(self, evaluation: Evaluation) -> None:
-        if self.task.training:
+        if self.task.journal:
+            self.task.journal.append({'evaluation': asdict(evaluation)})
             self.emit(evaluation_event(evaluation))
 
-    def _on_mark(self, item: Item) -> None:
-        now = time.monotonic()
-        due = now - self._saved_s >= self.task.resolved.config.checkpoint.every_s
-        if not self.task.training or not (due or item.mark == Mark.END_OF_RUN):
-            return
-        for index, (layer, store) in enumerate(zip(self.run.layers, self.stores, strict=True)):
-            info = CheckpointInfo(self._run_id, self._hash, index, item.number + 1, 0)
-            store.save(info, layer.state())
-        if item.mark == Mark.END_OF_EPOCH:
-            evaluations = self.run.coordinator.evaluations
-            self.task.folder.write_progress(saved_progress(item.number + 1, evaluations))
-        self._saved_s = now
-
     def _on_item(self, item: Item) -> None:
+        if self.task.journal:
+            for decision in self.task.coordinator.take_decisions():
+                self.task.journal.append(decision.as_record())
+            if self._save_is_due(item):
+                self._save(item)
+        self._tell_progress(item)
+
+    def _save_is_due(self, item: Item) -> bool:
+        checkpoint = self.task.resolved.config.checkpoint
+        by_time = time.monotonic() - self._saved_s >= checkpoint.every_s
+        by_items = checkpoint.every_items and (item.number + 1) % checkpoint.every_items == 0
+        return bool(by_time or by_items or item.mark == Mark.END_OF_RUN)
+
+    def _save(self, item: Item) -> None:
+        # First what was decided: a run that goes on behind it must find it.
+        self.task.journal.sync()
+        for index, (worker, store) in enumerate(zip(self.run.workers, self.stores, strict=True)):
+            info = CheckpointInfo(
+                self.task.run_id,
+                self.task.config_hash,
+                index,
+                item.number + 1,
+                0,
+                worker.scored,
+                worker.applied,
+            )
+            store.save(info, worker.layer.state())
+        self._saved_s = time.monotonic()
+
+    def _tell_progress(self, item: Item) -> None:
         now = time.monotonic()
         if now - self._told_s < PROGRESS_S:
             return
         self._told_s = now
         seconds = now - self._began_s
-        done, first = item.number + 1, self.task.first_item
+        done, first = item.number + 1, self.first_item
         self.emit(
             {
                 'event': 'progress',

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,7 +18,8 @@ from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.classification import combine, correct
 from dff_nodes.learning.negatives import hardest_labels, random_labels, sampled_labels
 from dff_nodes.runs.resolve import ResolvedRun
-from dff_nodes.schedules.plan import EvaluationPlan, PlannedItem, Split, TrainingPlan
+from dff_nodes.schedules.decisions import Decision
+from dff_nodes.schedules.plan import EvaluationPlan, Plan, PlannedItem, Split, scored_items
 from dff_nodes.stream.item import Item, Kind, Mark
 
 
@@ -36,8 +39,8 @@ class _Tally:
     """Correct answers of an evaluation so far."""
 
     samples: int = 0
-    together: int = 0
-    each: list[int] = field(default_factory=list)
+    right: list[int] = field(default_factory=list)
+    """of all layers together, then of each"""
 
 
 class StreamCoordinator:
@@ -45,17 +48,21 @@ class StreamCoordinator:
     Feeds the items of a run and turns the layers' scores into negatives and accuracy.
 
     Knows nothing of the transport: `next_item` and `add_scores` may be called from a loop in
-    one process or from the two ends of a network; the items are the same.
+    one process or from the two ends of a network; the items are the same. So are they for one
+    that comes back and is given what was decided before.
 
-    :param first_item: item that follows the MARK of an epoch, or 0.
+    :param first_item: item to begin with.
+    :param decided: what came of the first scored items, in order.
+    :raises ValueError: if these are decisions of another run.
     """
 
     def __init__(
         self,
         resolved: ResolvedRun,
         dataset: Dataset,
-        plan: TrainingPlan | EvaluationPlan,
-        first_item: int = 0,
+        plan: Plan,
+        first_item: int | None = None,
+        decided: Sequence[Decision] = (),
     ) -> None:
         self.resolved = resolved
         self.dataset = dataset
@@ -64,15 +71,50 @@ class StreamCoordinator:
         self.evaluations: list[Evaluation] = []
         self.answers: list[list[Tensor]] = []
         """of an EvaluationPlan: scores together and of each layer, chunk by chunk"""
-        self.save_at_marks = True
-        """whether the next MARK asks for checkpoints; changes no result"""
-        self._planned = plan.from_item(first_item)
-        self._next: PlannedItem | None = next(self._planned)
-        self._ahead: dict[int, Samples] = {}
-        self._scores: dict[int, list[Tensor | None]] = {}
-        self._scored: dict[int, PlannedItem] = {}
-        self._negatives: dict[int, Tensor] = {}
+        self.save_next = False
+        """whether layers save their state behind the next item; changes no result"""
+        self.first_item = plan.first_item if first_item is None else first_item
+        self.settled = 0
+        """scored items of which all scores have come"""
+        self._new_decisions: list[Decision] = []
         self._tallies: dict[tuple[int, Split], _Tally] = {}
+        self._awaited: deque[PlannedItem] = deque()
+        self._scored = scored_items(plan)
+        self._scores: dict[int, list[Tensor | None]] = {}
+        for decision in decided:
+            self._recall(decision)
+        self.rewind(self.first_item, decided)
+
+    def _recall(self, decision: Decision) -> None:
+        """Count what was decided before."""
+        planned = next(self._scored, None)
+        evaluated = planned is not None and planned.kind == Kind.EVALUATE
+        each = self.layers + 1 if evaluated else 0
+        if planned is None or (planned.number, each) != (decision.item, len(decision.correct)):
+            raise ValueError(f'what was decided of item {decision.item} is not of this run')
+        self.settled += 1
+        if evaluated:
+            self._count(planned, decision.correct)
+
+    def rewind(self, item: int, decided: Sequence[Decision]) -> None:
+        """
+        Give out the items from one on, again or for the first time.
+
+        :param decided: what came of all scored items that are settled, in order.
+        """
+        self._planned = self.plan.from_item(item)
+        self._next: PlannedItem | None = next(self._planned, None)
+        self._ahead: dict[tuple[int, int], Samples] = {}
+        self._negatives: dict[tuple[int, int], Tensor] = {}
+        first_epoch = self._next.epoch if self._next else 0
+        for planned, decision in zip(scored_items(self.plan), decided, strict=False):
+            if decision.negatives is not None and planned.epoch >= first_epoch:
+                self._negatives[planned.epoch, planned.index] = decision.negatives
+
+    def take_decisions(self) -> list[Decision]:
+        """Give the decisions since the last call, in order."""
+        taken, self._new_decisions = self._new_decisions, []
+        return taken
 
     @cached_property
     def batches(self) -> Batches:
@@ -90,7 +132,7 @@ class StreamCoordinator:
     @property
     def finished(self) -> bool:
         """Whether all items were given out and all their scores have come."""
-        return self.fed and not self._scored
+        return self.fed and self.scored_item(self.settled) is None
 
     @property
     def waiting_for_scores(self) -> str | None:
@@ -106,69 +148,84 @@ class StreamCoordinator:
         if planned is None or self._needs_scores(planned):
             return None
         item = self._make(planned)
-        if planned.kind in (Kind.SCORE, Kind.EVALUATE):
-            self._scored[planned.number] = planned
-            self._scores[planned.number] = [None] * self.layers
         self._next = next(self._planned, None)
         return item
 
+    def scored_item(self, sequence: int) -> PlannedItem | None:
+        """Which item a layer's message of that number scores; None if it is settled, or none."""
+        while len(self._awaited) <= sequence - self.settled:
+            planned = next(self._scored, None)
+            if planned is None:
+                return None
+            self._awaited.append(planned)
+        return self._awaited[sequence - self.settled] if sequence >= self.settled else None
+
+    def settled_before(self, item: int) -> bool:
+        """Whether all scores of the items before that one have come."""
+        planned = self.scored_item(self.settled)
+        return planned is None or planned.number >= item
+
+    def samples_of(self, planned: PlannedItem) -> int:
+        """Samples of an item that is scored."""
+        chunk = self._chunk(planned)
+        return chunk.stop - chunk.start
+
     def add_scores(self, layer: int, item: int, scores: Tensor) -> None:
         """
-        Take one layer's class scores of one item.
+        Take one layer's class scores of one item; each layer's come in the order of the items.
 
         :param scores: float32 [samples, classes].
         :raises ValueError: if no scores of that item and layer are awaited.
         """
-        awaited = self._scores.get(item)
-        known = 0 <= layer < self.layers
-        if awaited is None or not known or awaited[layer] is not None:
+        if not self._awaited:
+            self.scored_item(self.settled)
+        while self._awaited and self._awaited[-1].number < item:
+            if self.scored_item(self.settled + len(self._awaited)) is None:
+                break
+        known = 0 <= layer < self.layers and any(item == each.number for each in self._awaited)
+        awaited = self._scores.setdefault(item, [None] * self.layers) if known else None
+        if awaited is None or awaited[layer] is not None:
             raise ValueError(f'no scores of item {item} are awaited from layer_{layer}')
         awaited[layer] = scores.cpu()
-        if all(each is not None for each in awaited):
-            self._settle(self._scored.pop(item), self._scores.pop(item))
+        while self._awaited and self._is_complete(self._awaited[0].number):
+            planned = self._awaited.popleft()
+            self.settled += 1
+            self._settle(planned, self._scores.pop(planned.number))
 
-    def settled_before(self, item: int) -> bool:
-        """Whether all scores of the items before that one have come."""
-        return all(awaited >= item for awaited in self._scored)
-
-    def samples_of(self, item: int) -> int | None:
-        """Samples of an item whose scores are awaited, None for others."""
-        planned = self._scored.get(item)
-        if planned is None:
-            return None
-        chunk = self._chunk(planned)
-        return chunk.stop - chunk.start
+    def _is_complete(self, item: int) -> bool:
+        return all(each is not None for each in self._scores.get(item, [None]))
 
     def _needs_scores(self, planned: PlannedItem) -> bool:
         adaptive = self.resolved.config.training.negatives.mode == 'adaptive'
-        return planned.kind == Kind.TRAIN and adaptive and planned.index not in self._negatives
+        key = planned.epoch, planned.index
+        return planned.kind == Kind.TRAIN and adaptive and key not in self._negatives
 
     def _make(self, planned: PlannedItem) -> Item:
+        save = self.save_next or planned.mark == Mark.END_OF_RUN
+        batch = self._batch(planned)
+        return Item(planned.number, planned.kind, planned.epoch, batch, planned.mark, save)
+
+    def _batch(self, planned: PlannedItem) -> Batch | None:
         if planned.kind == Kind.MARK:
-            save = self.save_at_marks or planned.mark == Mark.END_OF_RUN
-            return Item(
-                planned.number, Kind.MARK, planned.epoch, mark=planned.mark, checkpoint=save
-            )
+            return None
         if planned.kind == Kind.EVALUATE:
             images, _ = self._split(planned.split)
-            batch = Batch(images[self._chunk(planned)])
-            return Item(planned.number, Kind.EVALUATE, planned.epoch, batch)
+            return Batch(images[self._chunk(planned)])
+        key = planned.epoch, planned.index
         if planned.kind == Kind.SCORE:
-            samples = self.batches.batch(planned.epoch, planned.index)
-            self._ahead[planned.index] = samples
-            batch = Batch(samples.images, labels=samples.labels)
-            return Item(planned.number, Kind.SCORE, planned.epoch, batch)
-        return self._make_train(planned)
-
-    def _make_train(self, planned: PlannedItem) -> Item:
-        samples = self._ahead.pop(planned.index, None)
-        if samples is None:
-            samples = self.batches.batch(planned.epoch, planned.index)
-        negatives = self._negatives.pop(planned.index, None)
+            samples = self._ahead[key] = self._samples(planned)
+            return Batch(samples.images, labels=samples.labels)
+        samples = self._samples(planned)
+        self._ahead.pop(key, None)
+        negatives = self._negatives.pop(key, None)
         if negatives is None:
             negatives = self._drawn_negatives(planned, samples)
-        batch = Batch(samples.images, labels=samples.labels, negative_labels=negatives)
-        return Item(planned.number, Kind.TRAIN, planned.epoch, batch)
+        return Batch(samples.images, labels=samples.labels, negative_labels=negatives)
+
+    def _samples(self, planned: PlannedItem) -> Samples:
+        """Samples of a batch; those between its SCORE and its TRAIN item are at hand."""
+        ahead = self._ahead.get((planned.epoch, planned.index))
+        return ahead or self.batches.batch(planned.epoch, planned.index)
 
     def _drawn_negatives(self, planned: PlannedItem, samples: Samples) -> Tensor:
         if self.resolved.config.training.negatives.mode == 'fixed':
@@ -184,16 +241,19 @@ class StreamCoordinator:
 
     def _settle(self, planned: PlannedItem, scores: list[Tensor]) -> None:
         """All layers have scored an item: choose its negatives, or count its answers."""
-        if planned.kind == Kind.SCORE:
-            if self.resolved.config.training.negatives.mode == 'adaptive':
-                self._negatives[planned.index] = self._adaptive_negatives(planned, scores)
-            return
-        self._count(planned, scores)
+        negatives, correct = None, ()
+        if planned.kind == Kind.EVALUATE:
+            correct = self._answer(planned, scores)
+            self._count(planned, correct)
+        elif self.resolved.config.training.negatives.mode == 'adaptive':
+            negatives = self._adaptive_negatives(planned, scores)
+            self._negatives[planned.epoch, planned.index] = negatives
+        self._new_decisions.append(Decision(planned.number, negatives, correct))
 
     def _adaptive_negatives(self, planned: PlannedItem, scores: list[Tensor]) -> Tensor:
         config = self.resolved.config
         together = combine(scores, config.classification.layers)
-        labels = self._ahead[planned.index].labels
+        labels = self._samples(planned).labels
         negatives = config.training.negatives
         if negatives.pick == 'hardest':
             return hardest_labels(together, labels)
@@ -202,18 +262,21 @@ class StreamCoordinator:
         together = together / (used * negatives.temperature)
         return sampled_labels(together, labels, config.seed, planned.epoch, planned.index)
 
-    def _count(self, planned: PlannedItem, scores: list[Tensor]) -> None:
+    def _answer(self, planned: PlannedItem, scores: list[Tensor]) -> tuple[int, ...]:
+        """Right answers of all layers together, then of each."""
         _, all_labels = self._split(planned.split)
         labels = all_labels[self._chunk(planned)]
-        key = planned.epoch, planned.split
-        tally = self._tallies.setdefault(key, _Tally(each=[0] * self.layers))
         together = combine(scores, self.resolved.config.classification.layers)
-        tally.samples += len(labels)
-        tally.together += correct(together, labels)
-        for layer, own in enumerate(scores):
-            tally.each[layer] += correct(own, labels)
         if isinstance(self.plan, EvaluationPlan):
             self.answers.append([together, *scores])
+        return tuple(correct(each, labels) for each in (together, *scores))
+
+    def _count(self, planned: PlannedItem, right: Sequence[int]) -> None:
+        """Count the answers of an EVALUATE item; the last one completes its evaluation."""
+        key = planned.epoch, planned.split
+        tally = self._tallies.setdefault(key, _Tally(right=[0] * len(right)))
+        tally.samples += self.samples_of(planned)
+        tally.right = [before + new for before, new in zip(tally.right, right, strict=True)]
         if tally.samples == self.plan.evaluated_samples(planned.split):
             self.evaluations.append(_evaluation(key, self._tallies.pop(key)))
 
@@ -235,10 +298,5 @@ class StreamCoordinator:
 
 def _evaluation(key: tuple[int, Split], tally: _Tally) -> Evaluation:
     epoch, split = key
-    return Evaluation(
-        epoch,
-        split,
-        tally.samples,
-        tally.together / tally.samples,
-        [each / tally.samples for each in tally.each],
-    )
+    together, *each = (right / tally.samples for right in tally.right)
+    return Evaluation(epoch, split, tally.samples, together, each)

@@ -14,12 +14,14 @@ import torch
 
 from dff_nodes.data.dataset import Dataset, load_dataset
 from dff_nodes.data.facts import read_facts
+from dff_nodes.runs.checkpoint import CheckpointStore
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.journal import Journal, JournalError
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run, default_name, open_run
+from dff_nodes.schedules.decisions import decisions
 from dff_nodes.schedules.plan import EvaluationPlan, TrainingPlan
-from dff_nodes.schedules.progress import loaded_history
 from dff_nodes.schedules.stream import StreamCoordinator
 
 Emit = Callable[[dict[str, Any]], None]
@@ -32,14 +34,22 @@ class Task:
     folder: RunFolder
     resolved: ResolvedRun
     coordinator: StreamCoordinator
-    items: int
-    """number of the last item, plus one"""
-    first_item: int
-    resume: bool
-    """layers load the checkpoint of first_item"""
     training: bool
+    """false: the layers load the state before the first item, and nothing is saved"""
     finish: Callable[[dict[str, Any], Emit], None]
     """takes the result at the end"""
+    journal: Journal | None = None
+    """of a training run: what its coordinator decided"""
+
+    @property
+    def items(self) -> int:
+        """Number of the last item, plus one."""
+        return self.coordinator.plan.items
+
+    @property
+    def first_item(self) -> int:
+        """Number of the first item of the whole run."""
+        return self.coordinator.plan.first_item
 
     @property
     def run_id(self) -> str:
@@ -84,42 +94,78 @@ def train_folder(config: str, overrides: list[str], runs: Path, run: str) -> Run
                 f'run {folder.path} has finished: choose another name for a new one '
                 '(--name, or run:= of the launch file)'
             )
+        if config or overrides:
+            changed = load_config(config or folder.config_file, overrides)
+            folder.change_config(changed, config or '--set')
         return folder
     loaded = load_config(config or None, overrides)
     return create_run(runs, name, resolve(loaded, read_facts(loaded.data)))
 
 
-def train_task(folder: RunFolder) -> Task:
-    """Train from the beginning, or from where every layer has a checkpoint."""
+def train_task(folder: RunFolder, first_item: int | None = None) -> Task:
+    """
+    Train from the beginning, or go on with a run.
+
+    :param first_item: item to go on with; what was decided from there on is decided again. None
+        keeps all decisions, for layers that say themselves which items they need.
+    :raises ConfigError: if the journal is there but not of this run.
+    """
     config = folder.config()
     dataset = load_dataset(config.data, config.seed)
     resolved = resolve(config, dataset.facts)
-    progress = folder.progress()
-    first_item = int(progress.get('next_item', 0))
     plan = TrainingPlan(resolved)
-    coordinator = StreamCoordinator(resolved, dataset, plan, first_item)
-    coordinator.evaluations += loaded_history(progress)
+    try:
+        journal = Journal(folder.journal_file, folder.identity().run_id)
+        if first_item is not None:
+            journal.cut(_records_before(journal.read(), first_item))
+        decided = decisions(journal.read())
+        coordinator = StreamCoordinator(resolved, dataset, plan, first_item, decided)
+    except (JournalError, ValueError) as error:
+        raise ConfigError(f'{folder.path} cannot be continued: {error}') from error
+    except OSError as error:
+        raise ConfigError(
+            f'{folder.journal_file} cannot be written: {error.strerror}; make room there, or '
+            'give this user the right to'
+        ) from error
 
     def finish(result: dict[str, Any], emit: Emit) -> None:
         folder.write_result(result)
         emit({'event': 'result', 'result': result, 'folder': str(folder.path)})
 
-    return Task(
-        folder, resolved, coordinator, plan.items, first_item, first_item > 0, True, finish
-    )
+    return Task(folder, resolved, coordinator, True, finish, journal)
+
+
+def _records_before(records: list[dict[str, Any]], item: int) -> int:
+    """Count the records before the first that was decided of an item, or of one behind it."""
+    for count, record in enumerate(records):
+        if record.get('item', -1) >= item:
+            return count
+    return len(records)
 
 
 def trained_item(folder: RunFolder) -> int:
     """Item before which the newest weights of a run stand; raises ConfigError without any."""
     if folder.result_file.exists():
         return int(folder.result()['items'])
-    item = int(folder.progress().get('next_item', 0))
+    item = newest_common_item(folder)
     if item == 0:
         raise ConfigError(
-            f'run {folder.path} has no weights yet: continue it with dff train --resume '
-            f'{folder.path}'
+            f'run {folder.path} has no weights of all layers here yet: continue it with '
+            f'dff train --resume {folder.path}'
         )
     return item
+
+
+def newest_common_item(folder: RunFolder) -> int:
+    """Give the newest item that all layers have a valid checkpoint of here, 0 without one."""
+    identity = folder.identity()
+    common: set[int] | None = None
+    for layer in range(len(folder.config().network)):
+        store = CheckpointStore(folder.checkpoints, layer)
+        valid, _ = store.valid(identity.run_id, identity.config_hash)
+        items = {info.next_item for info in valid}
+        common = items if common is None else common & items
+    return max(common or {0})
 
 
 def evaluate_task(folder: RunFolder, overrides: list[str]) -> Task:
@@ -165,18 +211,15 @@ def _evaluation(
     finish: Callable[[Task, dict[str, Any], Emit], None],
 ) -> Task:
     resolved = ResolvedRun(config, dataset.facts)
-    first_item = trained_item(folder)
-    plan = EvaluationPlan(dataset.facts.test_samples, resolved.evaluation_batch)
-    coordinator = StreamCoordinator(resolved, dataset, plan, first_item)
+    samples = dataset.facts.test_samples
+    plan = EvaluationPlan(samples, resolved.evaluation_batch, trained_item(folder))
+    coordinator = StreamCoordinator(resolved, dataset, plan)
     task = Task(
         folder,
         resolved,
         coordinator,
-        first_item + plan.items,
-        first_item,
-        True,
-        False,
-        lambda result, emit: finish(task, result, emit),
+        training=False,
+        finish=lambda result, emit: finish(task, result, emit),
     )
     return task
 

@@ -137,7 +137,7 @@ class ItemDecoder:
             negative_labels=wrong,
             candidates=wire.candidates,
         )
-        return Item(wire.number, kind, wire.epoch, batch)
+        return Item(wire.number, kind, wire.epoch, batch, checkpoint=wire.checkpoint)
 
     def _check_sizes(self, wire: WireItem, kind: Kind) -> None:
         most = self.evaluation_batch if kind == Kind.EVALUATE else self.batch_size

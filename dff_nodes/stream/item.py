@@ -42,4 +42,4 @@ class Item:
     """None for a MARK"""
     mark: Mark = Mark.NONE
     checkpoint: bool = False
-    """MARK: every layer saves its state"""
+    """every layer saves its state behind this item"""

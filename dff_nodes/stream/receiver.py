@@ -42,7 +42,9 @@ class Receiver(Generic[Payload]):
         self.capacity = capacity
         self.incarnation = incarnation
         self.duplicates = 0
-        self._sender_incarnation = 0
+        self.sender_incarnation = 0
+        """of the newest sender whose message was taken in"""
+        self._begun = False
         self._missing = False
         self._untold = 0
         self._queue: deque[Payload] = deque()
@@ -59,20 +61,21 @@ class Receiver(Generic[Payload]):
 
     def offer(self, sequence: int, sender_incarnation: int, payload: Payload) -> Verdict:
         """Take in one message that arrived."""
-        if sender_incarnation < self._sender_incarnation:
+        if sender_incarnation < self.sender_incarnation:
             return Verdict.STALE
         if sequence > self.expected:
-            # Nothing to learn of the sender from a message that may be anything.
             self._missing = True
             return Verdict.GAP
-        self._sender_incarnation = sender_incarnation
         if sequence < self.expected:
             self.duplicates += 1
             return Verdict.DUPLICATE
         if len(self._queue) >= self.capacity:
             return Verdict.FULL
+        # Only a message whose content was sound tells anything about its sender.
+        self.sender_incarnation = sender_incarnation
         self._queue.append(payload)
         self.expected += 1
+        self._begun = True
         self._missing = False
         return Verdict.ACCEPTED
 
@@ -82,6 +85,15 @@ class Receiver(Generic[Payload]):
             return None
         self._untold += 1
         return self._queue.popleft()
+
+    def may_come(self, sequence: int) -> bool:
+        """
+        Whether a sender that keeps to the credit may have sent that message.
+
+        Anything may, until the first message in order shows that the sender knows this receiver:
+        what was sent to the one before it is still under way.
+        """
+        return not self._begun or sequence < self.next_taken + self.capacity
 
     @property
     def credit_is_due(self) -> bool:

@@ -24,6 +24,18 @@ class NoCredit(StreamError):
     """A message was pushed without credit or room for it."""
 
 
+class Rewind(Exception):
+    """
+    A receiver wants messages that are kept no more: they must be made again.
+
+    :ivar sequence: the first message that it wants.
+    """
+
+    def __init__(self, sequence: int) -> None:
+        super().__init__(f'the receiver wants message {sequence} again')
+        self.sequence = sequence
+
+
 @dataclass
 class Sent(Generic[Payload]):
     """A message that may be needed again."""
@@ -43,22 +55,29 @@ class Sender(Generic[Payload]):
     within a bound of bytes. Neither thread nor clock of its own: the caller passes the time,
     sends what `push`, `on_credit` and `overdue` return, and holds a lock if it has threads.
 
+    A sender that comes back makes messages again that its receiver has already: they are pushed
+    and kept like all others, but `push` gives only those that still have to be sent.
+
     :param first: sequence number of the first message.
     :param replay_bytes: bound of what is kept.
     :param resend_s: without progress after which messages go out again; doubles each time.
+    :param end: number of messages there will ever be; a receiver cannot have more.
     """
 
-    def __init__(self, first: int, replay_bytes: int, resend_s: float) -> None:
+    def __init__(self, first: int, replay_bytes: int, resend_s: float, end: int = 2**64) -> None:
         self.next_sequence = first
         self.replay_bytes = replay_bytes
         self.kept_bytes = 0
         self.resent = 0
         self.acknowledged = first
-        """sequence number that the receiver expects next"""
+        """sequence number that the receiver expects next; may be ahead of what was pushed"""
+        self.durable = first
+        """messages before it need not be kept"""
         self.heard_s: float | None = None
         """time of the last credit"""
         self._resend_s = resend_s
         self._wait_s = resend_s
+        self._end = end
         self._limit = first
         self._incarnation = -1
         self._kept: deque[Sent[Payload]] = deque()
@@ -77,24 +96,37 @@ class Sender(Generic[Payload]):
         """Messages pushed and not yet acknowledged."""
         return self.next_sequence - self.acknowledged
 
-    def push(self, payload: Payload, size: int, now: float) -> Sent[Payload]:
-        """Number the next message and keep it; raises NoCredit if `has_room` denies it."""
+    @property
+    def met(self) -> bool:
+        """Whether a credit has come, so that it is known what the receiver wants."""
+        return self._incarnation >= 0
+
+    def push(self, payload: Payload, size: int, now: float) -> Sent[Payload] | None:
+        """
+        Number the next message and keep it.
+
+        :returns: what has to be sent now, None if the receiver has it already.
+        :raises NoCredit: if `has_room` denies it.
+        """
         if not self.has_room(size):
             raise NoCredit(
                 f'message {self.next_sequence} of {size} bytes was pushed with credit up to '
                 f'{self._limit} and {self.kept_bytes} of {self.replay_bytes} bytes kept'
             )
         sent = Sent(self.next_sequence, payload, size, now)
+        self.next_sequence += 1
+        if sent.sequence < min(self.durable, self.acknowledged):
+            return None
         self._kept.append(sent)
         self.kept_bytes += size
-        self.next_sequence += 1
-        return sent
+        return sent if sent.sequence >= self.acknowledged else None
 
     def on_credit(self, credit: Credit, now: float) -> list[Sent[Payload]]:
         """
         Take a credit in; give what must go out again because of it.
 
-        :raises StreamError: if the receiver wants what was never sent, or is kept no more.
+        :raises StreamError: if the receiver wants what there cannot be; nothing has changed then.
+        :raises Rewind: if it came back and wants what is kept no more.
         """
         if credit.incarnation < self._incarnation:
             return []
@@ -122,21 +154,19 @@ class Sender(Generic[Payload]):
         return again
 
     def _check(self, credit: Credit) -> None:
+        known = max(self.next_sequence, self.acknowledged) if self.met else self._end
+        if credit.expected > known:
+            raise StreamError(
+                f'the receiver expects message {credit.expected}, but only those before {known} '
+                f'{"were sent" if self.met else "exist"}'
+            )
         oldest = self._kept[0].sequence if self._kept else self.next_sequence
-        if credit.expected > self.next_sequence:
-            raise StreamError(
-                f'the receiver expects message {credit.expected}, '
-                f'but only those before {self.next_sequence} were sent'
-            )
-        if credit.expected < oldest and credit.incarnation > self._incarnation:
-            raise StreamError(
-                f'the receiver restarted and expects message {credit.expected}, '
-                f'but only those from {oldest} on are kept'
-            )
+        if credit.incarnation > self._incarnation and credit.expected < oldest:
+            raise Rewind(credit.expected)
 
     def _meet(self, credit: Credit, now: float) -> list[Sent[Payload]]:
         """A receiver that was not known, or has restarted: its word replaces the old one's."""
-        restarted = self._incarnation >= 0
+        restarted = self.met
         self._incarnation = credit.incarnation
         self.acknowledged = credit.expected
         self._limit = credit.expected + credit.window
@@ -153,7 +183,8 @@ class Sender(Generic[Payload]):
         )
 
     def _forget(self, durable: int) -> None:
-        while self._kept and self._kept[0].sequence < min(durable, self.acknowledged):
+        self.durable = max(self.durable, durable)
+        while self._kept and self._kept[0].sequence < min(self.durable, self.acknowledged):
             self.kept_bytes -= self._kept.popleft().size
 
     def _again(self, now: float, wait_s: float) -> list[Sent[Payload]]:
