@@ -30,6 +30,7 @@ setup(
         (f'share/{NAME}', ['package.xml']),
         *shared('launch/*.launch.py'),
         *shared('config/**/*.yaml'),
+        *shared('config/sros2/*.xml'),
     ],
     zip_safe=False,
     maintainer='dff_nodes developers',

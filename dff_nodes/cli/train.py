@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--name', help='name of the run; default: configuration and time')
     parser.add_argument('--runs', default='runs', help='folder of the run folders (runs)')
-    parser.add_argument('--resume', metavar='RUN', help='continue the run of this folder')
+    parser.add_argument(
+        '--resume',
+        metavar='RUN',
+        help='continue the run of this folder; settings that change no result may be new',
+    )
     parser.add_argument(
         '--reference', action='store_true', help='train in this process, without ROS'
     )
@@ -87,16 +91,16 @@ def _with_whole_path(config: Config) -> Config:
 
 
 def _resumed(arguments: argparse.Namespace) -> RunFolder:
-    if arguments.config or arguments.set or arguments.name:
-        raise ConfigError(
-            '--resume continues a run with its own configuration: leave out the configuration '
-            'file, --set and --name'
-        )
+    if arguments.name:
+        raise ConfigError(f'--resume continues the run {arguments.resume}: leave out --name')
     folder = open_run(arguments.resume)
     if folder.result_file.exists():
         raise ConfigError(
             f'run {folder.path} has finished: look at it with dff report {arguments.resume}'
         )
+    if arguments.config or arguments.set:
+        config = load_config(arguments.config or folder.config_file, arguments.set)
+        folder.change_config(_with_whole_path(config), arguments.config or '--set')
     return folder
 
 

@@ -16,13 +16,15 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange
 
 from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
 from dff_nodes.learning.layer import ForwardForwardLayer
-from dff_nodes.nodes import messages, qos
+from dff_nodes.nodes import messages, qos, soundness
 from dff_nodes.nodes.layer_watch import STATE_NAMES
-from dff_nodes.nodes.link import IncomingLink, OutgoingLink
-from dff_nodes.nodes.participant import Participant, RunFailed, run_node
+from dff_nodes.nodes.link import IncomingLink, OutgoingLink, Rewound, Stopped
+from dff_nodes.nodes.participant import PAUSED, NoRun, Participant, RunFailed, run_node
 from dff_nodes.nodes.process import die_with_parent, prefer_throughput
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
+from dff_nodes.runs.checkpoint_saver import CheckpointSaver
 from dff_nodes.runs.config_file import ConfigError, differences, load_config
+from dff_nodes.runs.fault_points import FaultPoint, arm, reach
 from dff_nodes.runs.incarnation import next_incarnation
 from dff_nodes.runs.memory import peak_rss_mb, rss_mb
 from dff_nodes.runs.metrics import MetricsAverage
@@ -32,9 +34,9 @@ from dff_nodes.schedules.layer_worker import Handled, LayerWorker
 from dff_nodes.stream.codec import ItemDecoder, encode
 from dff_nodes.stream.item import Item, Mark
 from dff_nodes.stream.receiver import Receiver
-from dff_nodes.stream.sender import Sender
 
-PROTOCOL = msg.RunConfig.PROTOCOL_VERSION
+SAVE_AT_SHARE = 0.3
+"""of stream.replay_mb over this hop; the coordinator asks at a quarter, so that all save alike"""
 
 
 class LayerNode(Participant):
@@ -78,12 +80,13 @@ class LayerNode(Participant):
         self.base_rss_mb = rss_mb()
         self.state = msg.LayerStatus.WAITING
         self.worker: LayerWorker | None = None
+        self.saver: CheckpointSaver | None = None
         self.incoming: IncomingLink | None = None
         self.outgoing: OutgoingLink | None = None
         self.scores: OutgoingLink | None = None
         self._weights_sha256 = ''
         self._parameter_bytes = 0
-        self._saved_items: list[int] = []
+        self._applied_sha256 = ''
         self._finished = False
         self._upstream: msg.LayerStatus | None = None
         self._upstream_heard_s = 0.0
@@ -99,11 +102,11 @@ class LayerNode(Participant):
 
     def _on_config(self, message: msg.RunConfig) -> None:
         """Take part in the run, or end with it."""
-        if message.protocol_version != PROTOCOL:
-            self.reject('config', f'protocol {message.protocol_version}, {PROTOCOL} is known')
+        if wrong := soundness.of_config(message):
+            self.reject('config', wrong)
             return
         run_id = messages.run_id_text(message.run_id)
-        wanted = self.resolved and self.identity.run_id or self.wanted_run_id
+        wanted = self.run_id if self.resolved else self.wanted_run_id
         if wanted and run_id != wanted:
             self.reject('config', f'run {message.run_name} ({run_id[:8]}) is not ours')
             return
@@ -111,20 +114,28 @@ class LayerNode(Participant):
             self._on_end(message)
         elif self.resolved is None:
             try:
-                self._join(message, run_id)
-            except (ConfigError, ValueError, OSError) as error:
+                resolved = ResolvedRun.from_json(message.config)
+            except (ValueError, RecursionError):
+                self.reject('config', 'its configuration cannot be read')
+                return
+            try:
+                self._join(message, run_id, resolved)
+            except (ConfigError, OSError) as error:
                 self.fail(error)
 
     def _on_end(self, message: msg.RunConfig) -> None:
-        if message.phase == msg.RunConfig.FINISHED:
-            self._finished = True
-        elif self.resolved is not None:
+        if self.resolved is None and not self.wanted_run_id:
+            return  # it may be anybody's
+        if message.phase == msg.RunConfig.FAILED:
             self.fail(RunFailed(f'the coordinator ended the run: {message.reason}'))
+        elif message.phase == msg.RunConfig.FINISHED and self.resolved is not None:
+            self._finished = True
+        else:
+            self.stop(PAUSED)
         with self.changed:
             self.changed.notify_all()
 
-    def _join(self, message: msg.RunConfig, run_id: str) -> None:
-        resolved = ResolvedRun.from_json(message.config)
+    def _join(self, message: msg.RunConfig, run_id: str, resolved: ResolvedRun) -> None:
         if message.training:
             self._check_same(resolved)
         if self.index >= len(resolved.layers):
@@ -134,14 +145,28 @@ class LayerNode(Participant):
             )
         folder = RunFolder(self.runs / message.run_name)
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
-        self.incarnation = next_incarnation(folder.checkpoints, f'layer_{self.index}')
-        self.identity = messages.Sender(run_id, self.incarnation)
-        self.store = CheckpointStore(folder.checkpoints, self.index)
+        self.folder = folder
         self.run_config = message
+        self.run_id = run_id
         self.resolved = resolved
-        self._make_links(message.first_item)
+        store = CheckpointStore(folder.checkpoints, self.index)
+        self.saver = CheckpointSaver(store, run_id, message.config_hash)
+        self._raise_incarnation()
+        arm(f'layer_{self.index}', self.incarnation)
+        self._make_links()
         self.waiting(None)
         self.start_worker(self._work)
+
+    def _raise_incarnation(self) -> None:
+        """Be newer than whatever was this layer before."""
+        told = self.run_config.incarnations
+        known = told[self.index] if self.index < len(told) else 0
+        self.incarnation = next_incarnation(
+            self.folder.checkpoints,
+            f'layer_{self.index}',
+            max(known, self.incarnation, self.saver.newest_incarnation),
+        )
+        self.identity = messages.Sender(self.run_id, self.incarnation)
 
     def _check_same(self, resolved: ResolvedRun) -> None:
         """A device with another configuration file than the coordinator's must not take part."""
@@ -154,22 +179,20 @@ class LayerNode(Participant):
                 f'{"; ".join(other)}. Copy the same file to every device'
             )
 
-    def _make_links(self, first_item: int) -> None:
-        stream = self.resolved.config.stream
-        replay = int(stream.replay_mb * 1e6)
+    def _make_links(self) -> None:
+        stream, items = self.resolved.config.stream, self.run_config.items
         me = f'layer_{self.index}'
-        receiver = Receiver(first_item, stream.window_items, self.incarnation)
-        self.incoming = IncomingLink(
-            self, self, self.identity, f'{me}/credit', receiver, f'{me}/input'
-        )
         self.decoder = ItemDecoder(self.resolved, self.index)
+        self.incoming = IncomingLink(
+            self, self, self.run_id, f'{me}/credit', f'{me}/input', self._durable
+        )
         self.scores = OutgoingLink(
             self,
             self,
-            self.identity,
+            self.run_id,
             self.create_publisher(msg.Goodness, 'goodness', qos.bulk(stream.window_items)),
             f'{me}/goodness_credit',
-            Sender(0, replay, stream.resend_s),
+            items,
             lambda: f'coordinator on {self.run_config.host}',
         )
         if self.index + 1 < len(self.resolved.layers):
@@ -178,15 +201,19 @@ class LayerNode(Participant):
             self.outgoing = OutgoingLink(
                 self,
                 self,
-                self.identity,
+                self.run_id,
                 self.create_publisher(msg.Activations, f'{behind}/input', bulk),
                 f'{behind}/credit',
-                Sender(first_item, replay, stream.resend_s),
+                items,
                 lambda: behind,
             )
         self.create_subscription(
             msg.Activations, f'{me}/input', self._on_input, qos.bulk(stream.window_items)
         )
+
+    def _durable(self) -> int | None:
+        """Item before which nothing will be asked for again; all in an evaluation."""
+        return self.saver.durable if self.run_config.training else None
 
     def _on_input(self, message: msg.Activations) -> None:
         wire = messages.wire_item(message)
@@ -197,34 +224,103 @@ class LayerNode(Participant):
     # ---- the worker thread ---------------------------------------------------------------
 
     def _work(self) -> None:
-        self._build()
         config = self.resolved.config
+        self._device = compute_device(config.compute.device)
+        prepare_torch(config.compute.threads, self._device)
+        self._parameter_bytes = 4 * self.resolved.layers[self.index].parameters
         self._average = MetricsAverage(self.index, config.metrics.every_s, time.monotonic())
         self._began = time.monotonic()
-        mark = Mark.NONE
-        while mark != Mark.END_OF_RUN:
-            item = self._next_item()
-            mark = item.mark
-            self._handle(item)
-        self.state = msg.LayerStatus.DONE
-        self._weights_sha256 = self.worker.layer.weights_sha256()
-        self._beat()
-        self._await_goodbye()
+        try:
+            while not self._finished:
+                self._work_until_rewound()
+        except Stopped:
+            self._save_on_the_way_out()
+            raise
 
-    def _build(self) -> None:
-        config = self.resolved.config
-        device = compute_device(config.compute.device)
-        prepare_torch(config.compute.threads, device)
-        layer = ForwardForwardLayer(self.resolved, self.index, device)
-        first_item = self.run_config.first_item
-        if self.run_config.resume:
-            layer.load_state(
-                self.store.load(first_item, self.identity.run_id, self.run_config.config_hash)
+    def _work_until_rewound(self) -> None:
+        """Train to the end of the run, or until a receiver wants what must be made again."""
+        try:
+            self._restore()
+            while self.worker.next_item < self.run_config.items:
+                self._handle(self._next_item())
+            self._tell_final_figures()
+            self._await_goodbye()
+        except Rewound:
+            self.get_logger().warning(
+                f'layer_{self.index}: a receiver came back without its newest checkpoint and '
+                'wants older items; going back to an older checkpoint too'
             )
-        self._parameter_bytes = 4 * self.resolved.layers[self.index].parameters
-        self.worker = LayerWorker(layer, first_item)
+            self._raise_incarnation()
+
+    def check(self) -> None:
+        """Raise Stopped if the node shall end, Rewound if it shall go back."""
+        super().check()
+        if any(link is not None and link.rewound for link in (self.scores, self.outgoing)):
+            raise Rewound
+
+    # ---- where to begin ------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        """Take up the newest state from which all that receivers still want can be made."""
         self.state = msg.LayerStatus.TRAINING
+        self.worker = None  # frees the old state before the new one is made
+        layer = ForwardForwardLayer(self.resolved, self.index, self._device)
+        if self.run_config.training:
+            self.worker = self._restored(layer)
+        else:
+            first_item = self.run_config.first_item
+            _, tensors = self.saver.store.load(
+                first_item, self.run_id, self.run_config.config_hash
+            )
+            layer.load_state(tensors)
+            self.worker = LayerWorker(layer, first_item)
+        reach(FaultPoint.IN_RESTORE)
+        stream, first_item = self.resolved.config.stream, self.worker.next_item
+        replay = int(stream.replay_mb * 1e6)
+        self.saver.go_back_to(first_item)
+        if self.outgoing is not None:
+            self.outgoing.begin(first_item, replay, stream.resend_s)
+        self.scores.begin(self.worker.scored, replay, stream.resend_s)
+        self._received_at_save = self.incoming.received_bytes
+        self.incoming.begin(Receiver(first_item, stream.window_items, self.incarnation))
         self._beat()
+
+    def _restored(self, layer: ForwardForwardLayer) -> LayerWorker:
+        for wrong in self.saver.look():
+            self.get_logger().error(f'layer_{self.index}: {wrong}; an older one is used')
+        if not self.saver.saved:
+            return LayerWorker(layer, 0)
+        self._await_receivers()
+        self.saver.forget(self._can_begin_at)
+        info = self.saver.newest(self._can_begin_at)
+        if info is None:
+            self.get_logger().warning(
+                f'layer_{self.index}: no checkpoint is old enough for what its receivers want; '
+                'training again from the first item'
+            )
+            return LayerWorker(layer, 0)
+        _, tensors = self.saver.store.load(
+            info.next_item, self.run_id, self.run_config.config_hash
+        )
+        layer.load_state(tensors)
+        self.get_logger().info(f'layer_{self.index}: going on at item {info.next_item}')
+        return LayerWorker(layer, info.next_item, info.scored, info.applied)
+
+    def _can_begin_at(self, info: CheckpointInfo) -> bool:
+        """Whether all that receivers still want can be made from a checkpoint."""
+        behind = self.outgoing is None or info.next_item <= self.outgoing.wanted
+        return behind and info.scored <= self.scores.wanted
+
+    def _await_receivers(self) -> None:
+        """What the receivers want decides how far to go back."""
+        links = [link for link in (self.scores, self.outgoing) if link is not None]
+        while silent := [link for link in links if link.credit is None]:
+            super().check()
+            self.waiting(f'what {silent[0].describe()} wants')
+            with self.changed:
+                self.changed.wait(0.5)
+            self._check_silence()
+        self.waiting(None)
 
     def _next_item(self) -> Item:
         """Wait for the next item, in slices and saying so."""
@@ -263,19 +359,23 @@ class LayerNode(Participant):
 
     def _handle(self, item: Item) -> None:
         began = time.monotonic()
+        reach(FaultPoint.BEFORE_TRAIN)
         handled = self.worker.handle(item)
+        reach(FaultPoint.AFTER_TRAIN)
         computing_s = time.monotonic() - began
         if handled.scores is not None:
             self._send_scores(item, handled)
+            reach(FaultPoint.AFTER_SCORES)
         if self.outgoing is not None:
             wire = encode(handled.passed_on)
             self.outgoing.send(
                 lambda _: messages.activations(wire, self.identity, self._now()),
                 wire.payload_bytes,
             )
+        reach(FaultPoint.AFTER_PUBLISH)
         self._measure(item, handled, computing_s)
-        if item.checkpoint and self.run_config.training:
-            self._save(item)
+        if self.run_config.training:
+            self._save_if_due(item)
 
     def _send_scores(self, item: Item, handled: Handled) -> None:
         readout = self.resolved.candidates == 1 or item.batch.labels is not None
@@ -304,25 +404,92 @@ class LayerNode(Participant):
         )
         if row:
             name = self.get_fully_qualified_name()
-            self._metrics.publish(messages.metrics(row, name, self._now()))
+            self._metrics.publish(messages.metrics(row, name, self.identity, self._now()))
 
-    def _save(self, item: Item) -> None:
-        info = CheckpointInfo(
-            self.identity.run_id,
+    # ---- checkpoints ---------------------------------------------------------------------
+
+    def _save_if_due(self, item: Item) -> None:
+        """Save where the stream says so, or before the sender runs out of room for replay."""
+        kept = self.incoming.received_bytes - self._received_at_save
+        filling = kept > SAVE_AT_SHARE * self.resolved.config.stream.replay_mb * 1e6
+        if item.checkpoint or filling or self._take_saving_error():
+            self._received_at_save = self.incoming.received_bytes
+            self._save()
+
+    def _save(self) -> None:
+        """Begin a checkpoint, behind the one before; without room, wait until there is some."""
+        while True:
+            self.check()
+            try:
+                self.saver.wait(self._wait_for_saving)
+                self.saver.save(self._info(), self.worker.layer.state(), self._on_saved)
+                self.waiting(None)
+                return
+            except OSError as error:
+                self.await_room(error)
+
+    def _wait_for_saving(self) -> None:
+        self.check()
+        self.waiting('its checkpoint to be written')
+
+    def _take_saving_error(self) -> bool:
+        """Whether the last checkpoint could not be written, so that another one is due."""
+        error = self.saver.take_error()
+        if error is not None:
+            self.await_room(error)
+        return error is not None
+
+    def _on_saved(self) -> None:
+        """Forget the checkpoints that no fault can ask for; in the saving thread."""
+        with self.changed:
+            self.saver.forget(self._can_begin_at)
+            self.changed.notify_all()
+        self.incoming.give_credit()
+
+    def _info(self) -> CheckpointInfo:
+        return CheckpointInfo(
+            self.run_id,
             self.run_config.config_hash,
             self.index,
-            item.number + 1,
+            self.worker.next_item,
             self.incarnation,
+            self.worker.scored,
+            self.worker.applied,
         )
-        self.store.save(info, self.worker.layer.state())
-        self._saved_items = [*self._saved_items[-1:], info.next_item]
+
+    def _save_on_the_way_out(self) -> None:
+        """Save where training stopped, so that it can go on there."""
+        if self.worker is None or not self.run_config.training or self.error is not None:
+            return
+        try:
+            self.saver.wait(lambda: None)
+            if self.worker.next_item not in self.saver.items:
+                self.saver.store.begin(self._info(), self.worker.layer.state()).finish()
+        except OSError as error:
+            self.get_logger().error(
+                f'layer_{self.index}: cannot save: {error.strerror}; the run goes on from the '
+                'checkpoint before'
+            )
+
+    # ---- the end -------------------------------------------------------------------------
+
+    def _tell_final_figures(self) -> None:
+        """The run may end as soon as this layer is known to be done, so its weights are safe."""
+        self.saver.wait(self._wait_for_saving)
+        while self._take_saving_error():
+            self._save()
+            self.saver.wait(self._wait_for_saving)
+        self.waiting(None)
+        self._weights_sha256 = self.worker.layer.weights_sha256()
+        self._applied_sha256 = self.worker.applied
+        self.state = msg.LayerStatus.DONE
         self._beat()
 
     def _await_goodbye(self) -> None:
         """Stay until the coordinator has all scores and the final figures, and says so."""
-        limit = time.monotonic() + self.resolved.config.stream.silence_s
-        while not self._finished and time.monotonic() < limit:
+        while not self._finished:
             self.check()
+            self._check_silence()
             self.waiting('the coordinator to finish the run')
             with self.changed:
                 self.changed.wait(0.2)
@@ -333,11 +500,32 @@ class LayerNode(Participant):
         return self.get_clock().now().to_msg()
 
     def _on_status(self, message: msg.LayerStatus) -> None:
-        if message.layer != self.index - 1 or self.resolved is None:
+        if self.resolved is None or message.layer not in (self.index - 1, self.index):
             return
-        if messages.run_id_text(message.run_id) == self.identity.run_id:
+        if wrong := self._what_is_wrong(message):
+            self.reject('status', wrong)
+            return
+        if message.layer == self.index - 1:
             self._upstream = message
             self._upstream_heard_s = time.monotonic()
+        elif message.incarnation > self.incarnation:
+            self.fail(
+                RunFailed(
+                    f'{message.node} on {message.host} has taken over (incarnation '
+                    f'{message.incarnation}, this one is {self.incarnation}): this node ends'
+                )
+            )
+
+    def _what_is_wrong(self, message: msg.LayerStatus) -> str | None:
+        """Give why a heartbeat is not to be heeded."""
+        run_id = messages.run_id_text(message.run_id)
+        if run_id != self.run_id:
+            return 'it belongs to another run'
+        own = message.layer == self.index
+        known = self.incarnation if own else self._upstream.incarnation if self._upstream else 0
+        return soundness.of_status(message, len(self.resolved.layers)) or (
+            soundness.of_incarnation(message.incarnation, known)
+        )
 
     def _beat(self) -> None:
         """Publish the heartbeat, from the executor's thread also while a step computes."""
@@ -349,7 +537,7 @@ class LayerNode(Participant):
         self._status.publish(self._status_message(handled, rate))
         level = DiagnosticStatus.ERROR if self.error else DiagnosticStatus.OK
         if self.resolved is None and self.waited_s > self.appear_s:
-            self.fail(RunFailed(self._explain_no_run()))
+            self.fail(NoRun(self._explain_no_run()))
         if self.waited_s > 10:
             level = DiagnosticStatus.WARN
             self.get_logger().info(
@@ -377,7 +565,7 @@ class LayerNode(Participant):
         return self.state
 
     def _status_message(self, handled: int, rate: float) -> msg.LayerStatus:
-        run_id = self.identity.run_id if self.resolved else self.wanted_run_id or messages.NO_RUN
+        run_id = self.run_id if self.resolved else self.wanted_run_id or messages.NO_RUN
         message = msg.LayerStatus(
             stamp=self._now(),
             run_id=messages.run_id_bytes(run_id),
@@ -396,7 +584,8 @@ class LayerNode(Participant):
             base_rss_mb=self.base_rss_mb,
             parameter_bytes=self._parameter_bytes,
             weights_sha256=self._weights_sha256,
-            checkpoints=array('Q', self._saved_items),
+            applied_sha256=self._applied_sha256,
+            checkpoints=array('Q', self.saver.items if self.saver else []),
         )
         if self.incoming is not None:
             message.input_queue = self.incoming.queued
@@ -412,6 +601,7 @@ class LayerNode(Participant):
         """Tell the coordinator about an error before leaving."""
         if self.error is not None:
             self.get_logger().error(str(self.error))
+        if self.error is not None and not isinstance(self.error, NoRun):
             self._beat()
             time.sleep(0.2)  # the middleware sends in the background
 

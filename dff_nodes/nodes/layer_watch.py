@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -22,20 +23,33 @@ STATE_NAMES = {
 
 
 class LayerWatch:
-    """Keeps the latest word of every layer; the caller holds a lock if it has threads."""
+    """
+    Keeps the latest word of every layer; the caller holds a lock if it has threads.
 
-    def __init__(self, resolved: ResolvedRun) -> None:
+    :param incarnations: highest known of each layer, {} for a run that begins.
+    """
+
+    def __init__(self, resolved: ResolvedRun, incarnations: dict[int, int]) -> None:
         self.names = [shape.name for shape in resolved.layers]
+        self.incarnations = [incarnations.get(layer, 0) for layer in range(len(self.names))]
         self._placement = resolved.config.placement
         self._started_s = time.monotonic()
         self._statuses: dict[int, msg.LayerStatus] = {}
         self._metrics: dict[int, msg.LayerMetrics] = {}
         self._heard_s: dict[int, float] = {}
+        self._joined_s: dict[int, float] = {}
 
-    def on_status(self, message: msg.LayerStatus) -> None:
-        """Take in a heartbeat."""
-        self._statuses[message.layer] = message
-        self._heard_s[message.layer] = time.monotonic()
+    def on_status(self, message: msg.LayerStatus) -> bool:
+        """Take in a heartbeat; give whether it is of a layer that came back."""
+        now, layer = time.monotonic(), message.layer
+        newer = message.incarnation > self.incarnations[layer]
+        self._heard_s[layer] = now
+        if message.incarnation:
+            self._joined_s[layer] = now
+        if message.incarnation or layer not in self._joined_s:
+            self._statuses[layer] = message
+        self.incarnations[layer] = max(message.incarnation, self.incarnations[layer])
+        return newer
 
     def on_metrics(self, message: msg.LayerMetrics) -> None:
         """Take in what a layer learned."""
@@ -49,6 +63,10 @@ class LayerWatch:
             for layer in range(len(self.names))
             if self._heard_s.get(layer, 0.0) < oldest
         ]
+
+    def is_alive(self, layer: int, within_s: float) -> bool:
+        """Whether a layer that has joined the run was heard so long ago at most."""
+        return time.monotonic() - self._joined_s.get(layer, -math.inf) < within_s
 
     def silent_s(self, layer: int) -> float:
         """Time since a layer's last heartbeat, or since the beginning."""
@@ -89,6 +107,8 @@ class LayerWatch:
                 goodness_bytes=status.goodness_bytes,
                 resent_items=status.resent_items,
                 rejected_messages=status.rejected_messages,
+                restarts=status.incarnation - 1,
+                applied_sha256=status.applied_sha256,
                 peak_rss_mb=status.peak_rss_mb,
                 base_rss_mb=status.base_rss_mb,
             )
@@ -110,3 +130,12 @@ class LayerWatch:
             **{name: getattr(status, name) if status else None for name in of_status},
             **{name: getattr(metrics, name) if metrics else None for name in of_metrics},
         }
+
+
+def known_incarnations(records: list[dict[str, Any]]) -> dict[int, int]:
+    """Give the highest incarnation of each layer among a journal's records."""
+    known: dict[int, int] = {}
+    for record in records:
+        for layer, incarnation in enumerate(record.get('incarnations', ())):
+            known[layer] = max(incarnation, known.get(layer, 0))
+    return known

@@ -15,7 +15,7 @@ from dff_nodes.data.facts import read_facts
 from dff_nodes.nodes.deployment import deployed_nodes
 from dff_nodes.nodes.middleware import large_message_profile, this_machine_only
 from dff_nodes.nodes.process import LAST_EVENTS
-from dff_nodes.nodes.supervisor import Supervisor
+from dff_nodes.nodes.supervisor import Place, Restarts, Supervisor
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.resolve import resolve
@@ -33,10 +33,16 @@ def local_run(
     overrides: list[str] | None = None,
     images: str = '',
     log_level: str = 'info',
+    place: Place | None = None,
+    environment: dict[str, str] | None = None,
+    on_start: Callable[[Supervisor], None] | None = None,
 ) -> dict[str, Any]:
     """
     Start the nodes, pass on their events and give the last: the result, or the answers.
 
+    :param place: changes how a node is started, see Supervisor.
+    :param environment: of the nodes instead of that for nodes of one machine.
+    :param on_start: called once the nodes were started.
     :raises ConfigError: if a node says that the request was wrong.
     :raises RunError: if the run failed.
     """
@@ -60,11 +66,17 @@ def local_run(
         deployed_nodes(config, common, task_parameters),
         f'/{folder.name}',
         folder.log,
-        _environment(config),
+        _environment(config) if environment is None else environment,
         keep,
         log_level,
+        place,
+        Restarts(config.restart.max_per_minute, config.restart.backoff_s),
     )
-    status = supervisor.run()
+    status = supervisor.run(on_start)
+    if status != 0 and task == 'train' and folder.result_file.exists():
+        # Whatever died after that, the run has its result.
+        emit({'event': 'result', 'result': folder.result(), 'folder': str(folder.path)})
+        return folder.result()
     if status == 2:
         raise ConfigError(supervisor.failed['text'])
     if status != 0:

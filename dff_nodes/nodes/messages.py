@@ -123,9 +123,11 @@ def credit(message: msg.Credit) -> Credit:
     )
 
 
-def metrics(row: MetricsRow, node: str, stamp: Time) -> msg.LayerMetrics:
+def metrics(row: MetricsRow, node: str, sender: Sender, stamp: Time) -> msg.LayerMetrics:
     """Make the message of a layer's report."""
     message = msg.LayerMetrics(
+        run_id=run_id_bytes(sender.run_id),
+        incarnation=sender.incarnation,
         layer=row.layer,
         item=row.item,
         epoch=row.epoch,

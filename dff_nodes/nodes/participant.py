@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -30,8 +31,22 @@ REJECTION_LOG_S = 5.0
 WAITING_WORTH_TELLING_S = 1.0
 
 
+ROOM = 'room to write'
+"""what a node waits for whose disk is full begins with it"""
+ROOM_S = 1.0
+"""between two looks whether a disk can be written again"""
+MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+PAUSED = 'the run was paused'
+ORDERLY = (None, 'SIGINT', PAUSED)
+"""reasons to end that are no failure: Ctrl-C is the operator's wish, as with every ROS node"""
+
+
 class RunFailed(RuntimeError):
     """The run cannot go on; the message says why and what to do."""
+
+
+class NoRun(RunFailed):
+    """A node never heard of a run, so there is nobody to tell."""
 
 
 class Participant(Node):
@@ -87,6 +102,19 @@ class Participant(Node):
             f'{error.strerror}; make room there, then continue with dff train --resume RUN'
         )
 
+    def await_room(self, error: OSError) -> None:
+        """
+        Wait a moment for a disk that is full, or a folder that may not be written, to be mended.
+
+        :raises OSError: the error itself, if it is nothing that is mended from outside.
+        """
+        if error.errno not in MENDABLE:
+            raise error
+        where = error.filename or 'the run folder'
+        self.waiting(f'{ROOM} {where} on {self.host}: {error.strerror}')
+        with self.changed:
+            self.changed.wait(ROOM_S)
+
     def waiting(self, reason: str | None) -> None:
         """Say what the worker thread waits for, None when it goes on."""
         if reason is None:
@@ -109,12 +137,12 @@ class Participant(Node):
 
     def reject(self, topic: str, reason: str) -> None:
         """Count and report a message that was refused; the log is not flooded."""
-        self.rejected[f'{topic}: {reason}'] += 1
+        self.rejected[topic] += 1
         now = time.monotonic()
         if now - self._rejection_logged_s >= REJECTION_LOG_S:
             self._rejection_logged_s = now
             self.get_logger().warning(
-                f'refused a message on {topic}: {reason} '
+                f'refused a message on {topic}: {ascii(reason)[1:-1][:200]} '
                 f'({sum(self.rejected.values())} refused so far)'
             )
 
@@ -157,8 +185,7 @@ class Participant(Node):
         executor.remove_node(self)
         if self.error is not None:
             return 2 if isinstance(self.error, (ConfigError, DataError)) else 1
-        # Ctrl-C is the operator's wish and no failure, as with every ROS node.
-        return 0 if self._stop_reason in (None, 'SIGINT') else 1
+        return 0 if self._stop_reason in ORDERLY else 1
 
     def at_end(self) -> None:
         """Say the last word; the worker has ended, publishers still work."""

@@ -22,6 +22,7 @@ POLL_S = 0.1
 END_S = 5.0
 """time that nodes get to end by themselves, then after SIGTERM, before SIGKILL"""
 LOG_LINES = 6
+LONGEST_BACKOFF_S = 8.0
 
 
 Place = Callable[[str, list[str], dict[str, str]], tuple[list[str], dict[str, str]]]
@@ -29,7 +30,32 @@ Place = Callable[[str, list[str], dict[str, str]], tuple[list[str], dict[str, st
 
 
 class NodeDied(RuntimeError):
-    """A node ended before the run did."""
+    """A node ended before the run did, more often than it may."""
+
+
+class Restarts:
+    """
+    When a node that died is started again.
+
+    :param max_per_minute: more within a minute are a fault that a restart does not mend.
+    :param backoff_s: until the first restart; doubles with each within a minute.
+    """
+
+    def __init__(self, max_per_minute: int, backoff_s: float) -> None:
+        self.max_per_minute = max_per_minute
+        self.backoff_s = backoff_s
+        self._died_s: dict[str, list[float]] = {}
+
+    def delay_s(self, name: str, now: float) -> float | None:
+        """Count a death; give the time until the node is started again, None for never."""
+        recent = [at for at in self._died_s.get(name, []) if now - at < 60.0]
+        if len(recent) >= self.max_per_minute:
+            return None
+        self._died_s[name] = [*recent, now]
+        return min(self.backoff_s * 2 ** len(recent), LONGEST_BACKOFF_S)
+
+
+NO_RESTARTS = Restarts(0, 0.0)
 
 
 class Supervisor:
@@ -42,6 +68,7 @@ class Supervisor:
     :param environment: of the nodes, on top of what every run sets.
     :param emit: takes the events, on the thread that calls `run`.
     :param place: changes how a node is started, for nodes that belong on another device.
+    :param restarts: when nodes that died are started again.
     """
 
     def __init__(
@@ -53,12 +80,15 @@ class Supervisor:
         emit: Callable[[dict[str, Any]], None],
         log_level: str = 'info',
         place: Place | None = None,
+        restarts: Restarts = NO_RESTARTS,
     ) -> None:
         self.specs = specs
         self.namespace = namespace
         self.log_folder = log_folder
         self.log_level = log_level
         self.place = place
+        self.restarts = restarts
+        self._restart_at: dict[str, float] = {}
         self.emit = emit
         self.environment = _environment(log_folder) | environment
         self.processes: dict[str, subprocess.Popen] = {}
@@ -67,14 +97,20 @@ class Supervisor:
         self._interrupted = False
         self._told = False
 
-    def run(self) -> int:
-        """Run to the end; give the exit status. Raises NodeDied; no process is left behind."""
+    def run(self, on_start: Callable[[Supervisor], None] | None = None) -> int:
+        """
+        Run to the end; give the exit status. Raises NodeDied; no process is left behind.
+
+        :param on_start: called once the nodes were started.
+        """
         previous = {
             number: signal.signal(number, self._interrupt)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
         try:
             self._start()
+            if on_start is not None:
+                on_start(self)
             return self._watch()
         finally:
             self._end_all()
@@ -86,26 +122,29 @@ class Supervisor:
 
     def _start(self) -> None:
         for spec in self.specs:
-            log = (self.log_folder / f'{spec.name}.log').open('ab')
-            coordinator = spec.name == 'coordinator'
-            command, environment = spec.command(self.namespace, self.log_level), self.environment
-            if self.place is not None:
-                command, environment = self.place(spec.name, command, environment)
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if coordinator else log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,  # Ctrl-C reaches this process only: it ends them in order
+            self._start_node(spec)
+
+    def _start_node(self, spec: NodeSpec) -> None:
+        log = (self.log_folder / f'{spec.name}.log').open('ab')
+        coordinator = spec.name == 'coordinator'
+        command, environment = spec.command(self.namespace, self.log_level), self.environment
+        if self.place is not None:
+            command, environment = self.place(spec.name, command, environment)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if coordinator else log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches this process only: it ends them in order
+        )
+        log.close()
+        self.processes[spec.name] = process
+        if coordinator:
+            self._reader = threading.Thread(
+                target=self._read_events, args=(process.stdout,), daemon=True
             )
-            log.close()
-            self.processes[spec.name] = process
-            if coordinator:
-                self._reader = threading.Thread(
-                    target=self._read_events, args=(process.stdout,), daemon=True
-                )
-                self._reader.start()
+            self._reader.start()
 
     def _read_events(self, lines: IO[bytes]) -> None:
         for line in lines:
@@ -116,21 +155,45 @@ class Supervisor:
                 self._events.put({'event': 'warning', 'text': f'coordinator: {text}'})
 
     def _watch(self) -> int:
-        coordinator = self.processes['coordinator']
         while True:
             self._emit_events(POLL_S)
             if self._interrupted:
                 return self._stop_early()
-            status = coordinator.poll()
-            if status is not None:
+            status = self.processes['coordinator'].poll()
+            if status is not None and 'coordinator' not in self._restart_at:
                 self._reader.join(END_S)  # its last events may still be in the pipe
                 self._emit_events(0.0)
-                return self._coordinator_ended(status)
+                if self._has_ended(status):
+                    self._wait_for_all(END_S)
+                    return self.failed['status'] if self.failed else 0
+                self._node_died('coordinator')
             for name, process in self.processes.items():
                 ended = process.poll()
-                if ended or (ended == 0 and not self._told):
-                    self._node_died(name, process)
-                    return self.failed['status']
+                early = ended or (ended == 0 and not self._told)
+                if name != 'coordinator' and early and name not in self._restart_at:
+                    self._await_reason(ended)
+                    if self.failed is not None:
+                        return self.failed['status']
+                    self._node_died(name)
+            self._restart_due()
+
+    def _has_ended(self, status: int) -> bool:
+        """Whether the coordinator ended the run, rather than died in it."""
+        return self.failed is not None or self._told or status == 0
+
+    def _await_reason(self, ended: int) -> None:
+        """A node that ended by itself may have told the coordinator why, which says it then."""
+        limit = time.monotonic() + (2.0 if ended > 0 else 0.0)
+        while self.failed is None and time.monotonic() < limit:
+            self._emit_events(POLL_S)
+
+    def _restart_due(self) -> None:
+        """Start the nodes again whose time has come."""
+        now = time.monotonic()
+        for spec in self.specs:
+            if self._restart_at.get(spec.name, now + 1) <= now:
+                del self._restart_at[spec.name]
+                self._start_node(spec)
 
     def _emit_events(self, wait_s: float) -> None:
         """Pass on the events that have come, waiting for the first so long."""
@@ -147,32 +210,31 @@ class Supervisor:
             return
 
     def _stop_early(self) -> int:
-        """Let the coordinator end the run, so that every node ends in order."""
+        """Let the coordinator pause the run, so that every node saves and ends in order."""
         self.emit({'event': 'phase', 'text': 'stopping the nodes'})
         self.processes['coordinator'].send_signal(signal.SIGINT)
         self._wait_for_all(END_S)
-        self.failed = {'text': 'stopped before the end', 'status': 1}
-        return 1
-
-    def _coordinator_ended(self, status: int) -> int:
-        if status == 0 and self.failed is None:
-            self._wait_for_all(END_S)
-            return 0
-        if self.failed is None:
-            self._node_died('coordinator', self.processes['coordinator'])
+        self._reader.join(1.0)
+        self._emit_events(0.0)
+        self.failed = self.failed or {'text': 'stopped before the end', 'status': 1}
         return self.failed['status']
 
-    def _node_died(self, name: str, process: subprocess.Popen) -> None:
-        """A node is gone: the coordinator may know why, else its log does."""
-        if name != 'coordinator':
-            limit = time.monotonic() + 2.0
-            while self.failed is None and time.monotonic() < limit:
-                self._emit_events(POLL_S)
-        if self.failed is None:
+    def _node_died(self, name: str) -> None:
+        """Start a node that died again, or raise NodeDied if that has been no help."""
+        process = self.processes[name]
+        how = _how_it_ended(process.returncode)
+        wrong_request = process.returncode == 2
+        delay_s = None if wrong_request else self.restarts.delay_s(name, time.monotonic())
+        if delay_s is None:
+            limit = 0 if wrong_request else self.restarts.max_per_minute
+            often = f' more than {limit} times in a minute (restart.max_per_minute)'
             raise NodeDied(
-                f'{name} {_how_it_ended(process.returncode)}; the end of its log '
+                f'{name} {how}{often if limit else ""}; the end of its log '
                 f'({self.log_folder / name}.log):\n{self._log_tail(name)}'
             )
+        self._restart_at[name] = time.monotonic() + delay_s
+        text = f'{name} {how}; it is started again in {delay_s:g} s'
+        self.emit({'event': 'warning', 'text': text})
 
     def _log_tail(self, name: str) -> str:
         lines = (self.log_folder / f'{name}.log').read_text(errors='replace').splitlines()

@@ -1,0 +1,336 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever dies, hangs or is lost, and whenever: the result is that of the reference."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from dff_command import Dff, Finished, settings
+
+from dff_nodes.runs.fault_points import VARIABLE, FaultPoint
+
+pytestmark = pytest.mark.ros
+
+RUN = settings(
+    network=[{'units': 60}, {'units': 50}, {'units': 40}],
+    training__epochs=12,
+    training__negatives__mode='adaptive',
+    training__negatives__lag_batches=2,
+    evaluation__every_epochs=3,
+    checkpoint__every_items=60,
+    restart__backoff_s=0,
+)
+NODES = ('coordinator', 'layer_0', 'layer_1', 'layer_2')
+
+
+@pytest.fixture(scope='module')
+def expected(tmp_path_factory: pytest.TempPathFactory, ros_environment: dict[str, str]) -> Any:
+    """Give the answer of the reference, which all runs here must reach."""
+    dff = Dff(tmp_path_factory.mktemp('reference'), ros_environment)
+    done = dff.run('train', '--json', '--reference', '--name', 'right', *RUN)
+    assert done.status == 0, done.errors
+    return done.answer
+
+
+def assert_same(done: Finished, expected: dict[str, Any]) -> None:
+    """Every item was trained exactly once by every layer, and the rest follows."""
+    assert done.status == 0, done.errors
+    for key in ('applied_items_sha256', 'weights_sha256', 'history', 'items', 'test_accuracy'):
+        assert done.answer[key] == expected[key], key
+
+
+def await_item(dff: Dff, name: str, item: int) -> None:
+    """Wait until the layers have saved behind an item."""
+    folder = dff.folder / 'runs' / name / 'checkpoints'
+    limit = time.monotonic() + 90
+    while not any(_item(path) >= item for path in folder.glob('layer_*.ckpt')):
+        assert time.monotonic() < limit, f'no checkpoint behind item {item} within 90 s'
+        time.sleep(0.02)
+
+
+def _item(path: Path) -> int:
+    return int(path.stem.rpartition('-')[2])
+
+
+# ---- one fault at each point -----------------------------------------------------------------
+
+FAULTS = {
+    FaultPoint.BEFORE_TRAIN: 'layer_1 BEFORE_TRAIN 200',
+    FaultPoint.AFTER_TRAIN: 'layer_0 AFTER_TRAIN 230',
+    FaultPoint.AFTER_SCORES: 'layer_1 AFTER_SCORES 90',
+    FaultPoint.AFTER_PUBLISH: 'layer_1 AFTER_PUBLISH 211',
+    FaultPoint.BEFORE_CREDIT: 'layer_2 BEFORE_CREDIT 60',
+    FaultPoint.AFTER_CREDIT: 'layer_1 AFTER_CREDIT 60',
+    FaultPoint.IN_CHECKPOINT: 'layer_1 IN_CHECKPOINT 3',
+    FaultPoint.BEFORE_RENAME: 'layer_2 BEFORE_RENAME 3',
+    FaultPoint.AFTER_RENAME: 'layer_0 AFTER_RENAME 3',
+    # An incarnation that has something to restore is not the first, so its peer falls instead.
+    FaultPoint.IN_REPLAY: 'layer_2 AFTER_TRAIN 230; layer_1 IN_REPLAY 2',
+    FaultPoint.AFTER_EMIT: 'coordinator AFTER_EMIT 260',
+    FaultPoint.BEFORE_JOURNAL: 'coordinator BEFORE_JOURNAL 120',
+    FaultPoint.AFTER_JOURNAL: 'coordinator AFTER_JOURNAL 121',
+    FaultPoint.BEFORE_RESULT: 'coordinator BEFORE_RESULT 1',
+    FaultPoint.AFTER_RESULT: 'coordinator AFTER_RESULT 1',
+    FaultPoint.IN_RESTORE: 'layer_0 IN_RESTORE 1',
+}
+
+
+@pytest.mark.parametrize('faults', FAULTS.values(), ids=[point.name for point in FAULTS])
+def test_a_node_may_die_between_any_two_steps(dff: Dff, expected: Any, faults: str) -> None:
+    hurt = Dff(dff.folder, dff.environment | {VARIABLE: faults})
+    done = hurt.run('train', '--json', '--name', 'hurt', *RUN)
+    assert_same(done, expected)
+    for fault in faults.split(';'):
+        node = fault.split()[0]
+        assert f'{node} was ended by SIGKILL' in done.errors or 'AFTER_RESULT' in faults
+    left = list((dff.folder / 'runs/hurt/checkpoints').glob('.*.part'))
+    assert left == []
+
+
+# ---- whole processes -------------------------------------------------------------------------
+
+
+def test_each_node_may_be_killed_in_one_run(dff: Dff, expected: Any) -> None:
+    process = dff.start('train', '--json', '--name', 'hurt', *RUN)
+    for index, name in enumerate(NODES):
+        await_item(dff, 'hurt', 60 + 120 * index)
+        dff.node(name).kill()
+    done = dff.finish(process)
+    assert_same(done, expected)
+    for name in NODES:
+        assert done.answer['restarts'][name] >= 1
+
+
+def kill_all(dff: Dff, process: subprocess.Popen) -> None:
+    """End the command and all nodes at once, as when the power goes."""
+    nodes = dff.nodes()
+    process.kill()
+    for node in nodes:
+        try:
+            node.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.communicate()
+    dff.await_gone()
+
+
+def newest(dff: Dff, layer: int) -> Path:
+    """Give the newest checkpoint of a layer of the run `hurt`."""
+    return max((dff.folder / 'runs/hurt/checkpoints').glob(f'layer_{layer}-*.ckpt'), key=_item)
+
+
+def nothing_else(dff: Dff) -> None:
+    """Change nothing."""
+
+
+def truncate_a_checkpoint(dff: Dff) -> None:
+    path = newest(dff, 1)
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip_a_bit(dff: Dff) -> None:
+    path = newest(dff, 2)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def put_a_foreign_checkpoint(dff: Dff) -> None:
+    path = newest(dff, 0)
+    shutil.copy(newest(dff, 1), path)
+
+
+def lose_all_of_a_layer(dff: Dff) -> None:
+    for path in (dff.folder / 'runs/hurt/checkpoints').glob('layer_1*'):
+        path.unlink()
+
+
+def tear_the_journal(dff: Dff) -> None:
+    path = dff.folder / 'runs/hurt/journal'
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def lose_the_journal(dff: Dff) -> None:
+    (dff.folder / 'runs/hurt/journal').unlink()
+
+
+DAMAGE = {
+    nothing_else: '',
+    truncate_a_checkpoint: 'is torn or changed',
+    flip_a_bit: 'is torn or changed',
+    put_a_foreign_checkpoint: 'has layer 1, 0 is wanted',
+    lose_all_of_a_layer: '',
+    tear_the_journal: '',
+    lose_the_journal: '',
+}
+
+
+@pytest.mark.parametrize(
+    ('damage', 'told'), DAMAGE.items(), ids=[each.__name__ for each in DAMAGE]
+)
+def test_all_may_be_killed_at_once_and_the_disk_be_damaged(
+    dff: Dff, expected: Any, damage: Callable[[Dff], None], told: str
+) -> None:
+    process = dff.start('train', '--json', '--name', 'hurt', *RUN)
+    await_item(dff, 'hurt', 240)
+    kill_all(dff, process)
+    damage(dff)
+    done = dff.run('train', '--json', '--resume', 'runs/hurt')
+    assert_same(done, expected)
+    logs = ''.join(path.read_text() for path in (dff.folder / 'runs/hurt/log').glob('layer*.log'))
+    assert told in logs
+
+
+def test_a_layer_that_loses_its_disk_while_the_others_train(dff: Dff, expected: Any) -> None:
+    process = dff.start('train', '--json', '--name', 'hurt', *RUN)
+    await_item(dff, 'hurt', 240)
+    dff.node('layer_1').kill()
+    lose_all_of_a_layer(dff)
+    assert_same(dff.finish(process), expected)
+
+
+def test_a_layer_that_hangs_is_waited_for(dff: Dff, expected: Any) -> None:
+    process = dff.start('train', '--json', '--name', 'hurt', *RUN)
+    await_item(dff, 'hurt', 180)
+    node = dff.node('layer_1')
+    node.suspend()
+    time.sleep(8)
+    node.resume()
+    done = dff.finish(process)
+    assert_same(done, expected)
+    assert 'waiting for layer_1' in done.errors and 'is back' in done.errors
+
+
+def test_a_node_that_dies_again_and_again_ends_the_run(dff: Dff) -> None:
+    values = [*RUN, *settings(restart__max_per_minute=2, training__epochs=400)]
+    process = dff.start('train', '--json', '--name', 'hurt', *values)
+    await_item(dff, 'hurt', 60)
+    deaths = 0
+    known: set[int] = set()
+    while process.poll() is None:
+        for node in dff.nodes():
+            if '__node:=layer_1' in ' '.join(node.cmdline()) and node.pid not in known:
+                known.add(node.pid)
+                node.kill()
+                deaths += 1
+        time.sleep(0.1)
+    done = dff.finish(process)
+    assert done.status == 1
+    assert deaths == 3
+    assert 'layer_1 was ended by SIGKILL' in done.answer['error']
+    assert 'restart.max_per_minute' in done.answer['error']
+
+
+# ---- pausing, disks, settings ----------------------------------------------------------------
+
+
+def test_a_paused_run_goes_on_where_it_was(dff: Dff, expected: Any) -> None:
+    process = dff.start('train', '--json', '--name', 'hurt', *RUN)
+    await_item(dff, 'hurt', 120)
+    process.send_signal(signal.SIGINT)
+    paused = dff.finish(process)
+    assert paused.status == 1
+    assert 'paused at item' in paused.answer['error'] and '--resume' in paused.answer['error']
+    items = {path.name: _item(path) for path in [newest(dff, layer) for layer in range(3)]}
+    assert len(set(items.values())) == 1, 'all layers have saved behind the same item'
+    done = dff.run('train', '--json', '--resume', 'runs/hurt')
+    assert_same(done, expected)
+    begun = (dff.folder / 'runs/hurt/log/layer_0.log').read_text()
+    assert f'going on at item {next(iter(items.values()))}' in begun
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a folder on a disk of its own with little room; needs root."""
+    if os.geteuid() != 0:
+        pytest.skip('mounting a small file system needs root')
+    folder = tmp_path / 'small'
+    folder.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=40m', 'tmpfs', str(folder)]
+    if subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip('this machine does not let root mount a tmpfs')
+    yield folder
+    subprocess.run(['umount', '--lazy', str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room."""
+    path = disk / 'filler'
+    with path.open('wb', buffering=0) as file:
+        while True:
+            try:
+                file.write(b'0' * 4096)
+            except OSError:
+                return path
+
+
+def await_text(process: subprocess.Popen, text: str) -> None:
+    """Read what a command says until some text comes."""
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f'{text!r} was never said')
+
+
+def test_a_full_disk_pauses_the_training_until_there_is_room(
+    dff: Dff, expected: Any, small_disk: Path
+) -> None:
+    process = dff.start('train', '--json', '--runs', str(small_disk), '--name', 'hurt', *RUN)
+    checkpoints = small_disk / 'hurt' / 'checkpoints'
+    limit = time.monotonic() + 90
+    while not list(checkpoints.glob('layer_2-*.ckpt')):
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    filler = fill(small_disk)
+    await_text(process, 'room to write')
+    filler.unlink()
+    assert_same(dff.finish(process), expected)
+
+
+def test_a_folder_that_turns_read_only_is_waited_for(
+    dff: Dff, expected: Any, small_disk: Path
+) -> None:
+    process = dff.start('train', '--json', '--runs', str(small_disk), '--name', 'hurt', *RUN)
+    checkpoints = small_disk / 'hurt' / 'checkpoints'
+    limit = time.monotonic() + 90
+    while not list(checkpoints.glob('layer_2-*.ckpt')):
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    # Open files forbid a remount; a bind mount that may not be written is what remains.
+    subprocess.run(['mount', '--bind', str(checkpoints), str(checkpoints)], check=True)
+    subprocess.run(['mount', '-o', 'remount,bind,ro', str(checkpoints)], check=True)
+    try:
+        await_text(process, 'Read-only file system')
+    finally:
+        subprocess.run(['umount', str(checkpoints)], check=True)
+    assert_same(dff.finish(process), expected)
+
+
+def test_only_what_changes_no_result_may_change(dff: Dff, expected: Any) -> None:
+    process = dff.start('train', '--json', '--name', 'hurt', *RUN)
+    await_item(dff, 'hurt', 120)
+    kill_all(dff, process)
+    refused = dff.run(
+        'train', '--json', '--resume', 'runs/hurt', *settings(seed=5, network__1__units=51)
+    )
+    assert refused.status == 2
+    for text in ('seed: 5 here, 0 there', 'network[1].units: 51 here, 50 there'):
+        assert text in refused.answer['error']
+    config = dff.folder / 'runs/hurt/config.yaml'
+    text = config.read_text()
+    config.write_text(text.replace('seed: 0', 'seed: 7'))
+    edited = dff.run('train', '--json', '--resume', 'runs/hurt')
+    assert edited.status == 2 and 'seed: 7 here, 0 there' in edited.answer['error']
+    config.write_text(text)
+    others = settings(stream__window_items=3, stream__replay_mb=20, checkpoint__every_items=0)
+    assert_same(dff.run('train', '--json', '--resume', 'runs/hurt', *others), expected)
