@@ -80,6 +80,7 @@ def ros() -> list[Finding]:
     return [
         Finding('ROS 2', f'{distro}, {where}'),
         middleware(answer['rmw']),
+        security(answer['rmw']),
         messages(),
         launch(),
     ]
@@ -100,6 +101,27 @@ def middleware(rmw: str) -> Finding:
             'security: use an installed ROS 2, or unset ROS_SECURITY_ENABLE.',
         )
     return Finding('RMW', value)
+
+
+def security(rmw: str) -> Finding:
+    """Look at what keeps others out of a run: SROS2, and nothing else does."""
+    if has_security(rmw, library_folders()) is False:
+        return Finding(
+            'SROS2',
+            f'not possible: {rmw} was built without DDS security, so everybody on this network '
+            'can take part in a run; an installed ROS 2 has it (doc/security.md)',
+        )
+    if os.environ.get('ROS_SECURITY_ENABLE', '').lower() != 'true':
+        return Finding('SROS2', 'off: everybody on this network can take part in a run')
+    strategy = os.environ.get('ROS_SECURITY_STRATEGY', '')
+    if strategy != 'Enforce':
+        return Finding(
+            'SROS2',
+            f'on, but ROS_SECURITY_STRATEGY is {strategy or "not set"}',
+            WARNING,
+            'A node without keys runs unprotected: export ROS_SECURITY_STRATEGY=Enforce',
+        )
+    return Finding('SROS2', 'on, enforced')
 
 
 def has_security(rmw: str, folders: Iterable[Path]) -> bool | None:

@@ -1,0 +1,138 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+SROS2 policy of a run: which node may publish, subscribe and answer what, and nothing else.
+
+`python3 -m dff_nodes.nodes.security_policy CONFIG --namespace /run` prints it for
+`ros2 security create_permission`; see doc/security.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+from dff_nodes.nodes.deployment import NAMESPACE
+from dff_nodes.runs.config import layer_names
+from dff_nodes.runs.config_file import ConfigError, load_config
+
+SCHEMA_VERSION = '0.2.0'
+EVERY_NODE_PUBLISHES = ('/diagnostics', '/parameter_events', '/rosout')
+EVERY_NODE_ANSWERS = (
+    'describe_parameters',
+    'get_parameter_types',
+    'get_parameters',
+    'get_type_description',
+    'list_parameters',
+    'set_parameters',
+    'set_parameters_atomically',
+)
+"""get_type_description: Jazzy and later"""
+
+
+@dataclass(frozen=True)
+class NodePolicy:
+    """What one node may do; names are absolute."""
+
+    name: str
+    publish: list[str]
+    subscribe: list[str]
+    reply: list[str]
+
+
+def node_policies(layers: list[str], namespace: str) -> list[NodePolicy]:
+    """
+    Give the policy of every node, coordinator first.
+
+    :param layers: names of the layers, first to last.
+    """
+    return [
+        _coordinator(layers, namespace),
+        *(_layer(layers, index, namespace) for index in range(len(layers))),
+    ]
+
+
+def _coordinator(layers: list[str], namespace: str) -> NodePolicy:
+    return _node(
+        'coordinator',
+        namespace,
+        publish=['config', f'{layers[0]}/input', *(f'{each}/goodness_credit' for each in layers)],
+        subscribe=['config', f'{layers[0]}/credit', 'goodness', 'metrics', 'status'],
+        reply=['pause'],
+    )
+
+
+def _layer(layers: list[str], index: int, namespace: str) -> NodePolicy:
+    me, behind = layers[index], layers[index + 1 : index + 2]
+    return _node(
+        me,
+        namespace,
+        publish=[f'{me}/credit', 'goodness', 'metrics', 'status']
+        + [f'{each}/input' for each in behind],
+        subscribe=['config', f'{me}/goodness_credit', f'{me}/input', 'status']
+        + [f'{each}/credit' for each in behind],
+    )
+
+
+def _node(
+    name: str, namespace: str, publish: list[str], subscribe: list[str], reply: tuple = ()
+) -> NodePolicy:
+    """Add what every node does, and make all names absolute."""
+    return NodePolicy(
+        name,
+        sorted([*EVERY_NODE_PUBLISHES, *(f'{namespace}/{each}' for each in publish)]),
+        sorted(f'{namespace}/{each}' for each in subscribe),
+        sorted(f'{namespace}/{name}/{each}' for each in (*EVERY_NODE_ANSWERS, *reply)),
+    )
+
+
+def policy_xml(layers: list[str], namespace: str) -> str:
+    """Write the policy as XML, one enclave for each node, named after it."""
+    policy = ElementTree.Element('policy', version=SCHEMA_VERSION)
+    enclaves = ElementTree.SubElement(policy, 'enclaves')
+    for node in node_policies(layers, namespace):
+        enclave = ElementTree.SubElement(enclaves, 'enclave', path=f'{namespace}/{node.name}')
+        profiles = ElementTree.SubElement(enclave, 'profiles')
+        profile = ElementTree.SubElement(profiles, 'profile', ns=namespace, node=node.name)
+        for kind, action, names in (
+            ('topic', 'publish', node.publish),
+            ('topic', 'subscribe', node.subscribe),
+            ('service', 'reply', node.reply),
+        ):
+            group = ElementTree.SubElement(profile, f'{kind}s', {action: 'ALLOW'})
+            for name in names:
+                ElementTree.SubElement(group, kind).text = name
+    ElementTree.indent(policy)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(policy, "unicode")}\n'
+
+
+def _absolute(namespace: str) -> str:
+    absolute = '/' + namespace.strip('/')
+    if not NAMESPACE.fullmatch(absolute):
+        raise ConfigError(
+            'a namespace is made of letters, digits, _ and /, and no part begins with a digit, '
+            f'got {namespace!r}'
+        )
+    return absolute
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the policy of a configuration."""
+    parser = argparse.ArgumentParser(description='Print the SROS2 policy of a run.')
+    parser.add_argument('config', help='configuration file')
+    parser.add_argument('--namespace', default='', help="the file's name when left out")
+    options = parser.parse_args(arguments)
+    try:
+        namespace = _absolute(options.namespace or Path(options.config).stem)
+        print(policy_xml(layer_names(load_config(options.config)), namespace), end='')
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

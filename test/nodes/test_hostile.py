@@ -1,0 +1,70 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+A run under hostile messages on every topic: it ends with the weights that it has without them.
+
+Every message that is wrong in itself is refused and counted by each node that takes it in. Not
+counted are replayed messages, which are the ordinary duplicates of a stream that resends, and
+what the middleware cannot decode, which never reaches a node; both must change nothing.
+
+A message of the right run, right in all fields and forged with knowledge of the stream is not
+sent: only DDS security tells it from a genuine one (doc/security.md).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dff_command import Dff, settings
+
+pytestmark = pytest.mark.ros
+
+GROWTH_MB = 40
+"""of a node's resident memory, from its first hostile message to its last"""
+FUZZER = Path(__file__).with_name('fuzzer.py')
+
+
+def rss_mb(dff: Dff, names: list[str]) -> dict[str, float]:
+    return {name: dff.node(name).memory_info().rss / 1e6 for name in names}
+
+
+@pytest.mark.parametrize(
+    ('count', 'epochs'),
+    [(300, 200), pytest.param(10_000, 6000, marks=pytest.mark.slow)],
+)
+def test_hostile_messages_change_nothing(dff: Dff, count: int, epochs: int) -> None:
+    few = settings(
+        network=[{'units': 64}, {'units': 64}],
+        training__epochs=epochs,
+        training__negatives__mode='adaptive',
+        stream__window_items=16,
+    )
+    process = dff.start('train', '--json', '--name', 'attacked', *few)
+    names = ['coordinator', 'layer_0', 'layer_1']
+    dff.node(names[-1])
+    fuzzer = subprocess.Popen(
+        [sys.executable, str(FUZZER), '/attacked', '2', str(count)],
+        env=dff.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert 'attacking' in fuzzer.stderr.readline()
+    before = rss_mb(dff, names)
+    output, errors = fuzzer.communicate()
+    assert fuzzer.returncode == 0, errors
+    after = rss_mb(dff, names)
+    attacked = dff.finish(process)
+    assert attacked.status == 0, attacked.errors
+    expected = dff.run('train', '--json', '--reference', '--name', 'calm', *few)
+    assert attacked.answer['weights_sha256'] == expected.answer['weights_sha256']
+    told = json.loads(output.splitlines()[-1])
+    assert all(sum(kinds.values()) == count for kinds in told['sent'].values())
+    for name, rejected in attacked.answer['rejected_messages'].items():
+        most = told['must'][name] + told['may'].get(name, 0)
+        assert told['must'][name] <= rejected <= most, (name, told)
+    assert all(after[name] - before[name] < GROWTH_MB for name in names), (before, after)
