@@ -40,6 +40,7 @@ setup(
     entry_points={
         'console_scripts': [
             f'layer_node = {NAME}.nodes.layer_node:main',
+            f'spare_node = {NAME}.nodes.spare_node:main',
             f'coordinator_node = {NAME}.nodes.coordinator_node:main',
             f'dff = {NAME}.cli.__main__:main',
         ]

@@ -14,6 +14,7 @@ import dff_nodes
 
 VERBS = {
     'train': 'train a network, one ROS 2 node per layer, and print what it reached',
+    'lab': 'train on emulated devices of this machine, with limited links, cores and memory',
     'evaluate': 'measure the accuracy of a trained run on the test set',
     'classify': 'find the class of images with a trained run',
     'check': 'check a configuration and print the run that it describes',

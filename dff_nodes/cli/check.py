@@ -70,14 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_host(config: Config, host: str | None) -> None:
-    if host is None or host in config.placement:
+    if host is None or host in config.devices:
         return
     if not config.placement:
         raise ConfigError(
             f'--host {host}: this configuration has no placement, so all nodes run on one machine'
         )
-    near = difflib.get_close_matches(host, list(config.placement), n=1)
-    hint = f'did you mean {near[0]}?' if near else f'there are {", ".join(config.placement)}'
+    near = difflib.get_close_matches(host, list(config.devices), n=1)
+    hint = f'did you mean {near[0]}?' if near else f'there are {", ".join(config.devices)}'
     raise ConfigError(f'--host {host} is no device of placement; {hint}')
 
 

@@ -8,14 +8,15 @@ import argparse
 import os
 from pathlib import Path
 
-from dff_nodes.nodes.deployment import cluster_nodes
+from dff_nodes.nodes.deployment import cluster_nodes, spare_node
+from dff_nodes.runs.config import SPARE
 from dff_nodes.runs.config_file import ConfigError, load_config
 from dff_nodes.runs.run_folder import check_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument('node', help='coordinator, layer_0, layer_1, ...')
+    parser.add_argument('node', help='coordinator, layer_0, layer_1, ..., or spare')
     parser.add_argument('config', help='the configuration file, the same on every device')
     parser.add_argument(
         '--run', help='name of the run and its namespace; default: that of the configuration file'
@@ -35,6 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     name = check_name(arguments.run or Path(arguments.config).stem)
     nodes = cluster_nodes(config, arguments.config, name, arguments.runs)
     specs = {spec.name: spec for spec in nodes}
+    if arguments.node == SPARE:
+        layer = next(spec for spec in nodes if spec.name == 'layer_0')
+        parameters = {key: value for key, value in layer.parameters.items() if key != 'layer'}
+        specs[SPARE] = spare_node(config, parameters)
     if arguments.node not in specs:
         raise ConfigError(
             f'{arguments.config} has no node {arguments.node!r}, it has {", ".join(specs)}'

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
     began = time.monotonic()
-    folder = _folder(arguments)
+    folder = run_folder(arguments)
     view = make_view(sys.stderr)
     try:
         result = _train(folder, arguments, view, began)
@@ -71,7 +71,7 @@ def _train(folder: RunFolder, arguments: argparse.Namespace, view: View, began: 
     return local_run('train', folder, view.handle, log_level=arguments.log_level)
 
 
-def _folder(arguments: argparse.Namespace) -> RunFolder:
+def run_folder(arguments: argparse.Namespace) -> RunFolder:
     """Make the run folder of a new run, or open that of one to continue."""
     if arguments.resume:
         return _resumed(arguments)

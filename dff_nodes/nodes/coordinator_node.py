@@ -37,6 +37,7 @@ from dff_nodes.nodes.process import (
     prefer_throughput,
     process_started_s,
 )
+from dff_nodes.nodes.replication import ReplicaKeeper
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.fault_points import FaultPoint, arm, reach
 from dff_nodes.runs.incarnation import next_incarnation
@@ -113,6 +114,11 @@ class CoordinatorNode(Participant):
         self.create_subscription(msg.LayerStatus, 'status', self._on_status, qos.STATUS)
         self.create_subscription(msg.LayerMetrics, 'metrics', self._on_metrics, qos.METRICS)
         self._make_links()
+        self.replicas = (
+            ReplicaKeeper(self, self.task.folder.checkpoints)
+            if self.resolved.config.checkpoint.replicate and self.task.training
+            else None
+        )
         self.create_timer(PROGRESS_S, self._report_progress)
         self.create_timer(self.stream.heartbeat_s, self._beat)
         self.create_timer(SYNC_S, self._sync_journal)
@@ -184,9 +190,8 @@ class CoordinatorNode(Participant):
         with self.changed:
             newer = self.layers.on_status(message)
             self.changed.notify_all()
-        if (newer or not message.incarnation) and self._phase_now == msg.RunConfig.RUNNING:
-            # One that joins later takes a higher incarnation than all that were known; one that
-            # has not joined after a whole heartbeat may have missed the latched message.
+        if newer and self._phase_now == msg.RunConfig.RUNNING:
+            # One that joins later takes a higher incarnation than all that were known.
             self._publish_config(msg.RunConfig.RUNNING)
         self._tell_room(message)
         if message.state == msg.LayerStatus.ERROR and message.error:
@@ -611,6 +616,9 @@ class CoordinatorNode(Participant):
             self.emit({'event': 'phase', 'text': text})
 
     def _beat(self) -> None:
+        if self._phase_now == msg.RunConfig.RUNNING:
+            # Latched, but a node that came late has been seen to miss it: then it gets the next.
+            self._publish_config(msg.RunConfig.RUNNING)
         level = DiagnosticStatus.ERROR if self.error else DiagnosticStatus.OK
         if self.waited_s > 10:
             level = DiagnosticStatus.WARN

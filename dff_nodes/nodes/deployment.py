@@ -19,7 +19,7 @@ from typing import Any
 
 from dff_nodes.data.facts import DataError, read_facts
 from dff_nodes.nodes.middleware import large_message_profile
-from dff_nodes.runs.config import Config, layer_names
+from dff_nodes.runs.config import SPARE, Config, layer_names
 from dff_nodes.runs.config_file import ConfigError, load_config
 from dff_nodes.runs.footprint import check_memory, footprint
 from dff_nodes.runs.resolve import resolve
@@ -72,12 +72,29 @@ def deployed_nodes(
         specs.append(NodeSpec(name, 'layer_node', {**common, **times, 'layer': index}))
     if host is None or not config.placement:
         return specs
-    if host not in config.placement:
+    known = [*config.devices, *config.spares]
+    if host not in known:
         raise ConfigError(
-            f'placement has no device {host!r}, it has {", ".join(config.placement)}: '
+            f'placement has no device {host!r}, it has {", ".join(known)}: '
             'give the device a name from there (host:=NAME), or add it to placement'
         )
-    return [spec for spec in specs if spec.name in config.placement[host].nodes]
+    nodes = config.devices[host].nodes if host in config.devices else []
+    here = [spec for spec in specs if spec.name in nodes]
+    if host in config.spares:
+        rank = config.spares.index(host)
+        here.append(spare_node(config, {**common, **times}, rank))
+    return here
+
+
+def spare_node(config: Config, parameters: dict[str, Any], rank: int = 0) -> NodeSpec:
+    """
+    Give the node of a device that takes over a layer which is lost.
+
+    :param parameters: those that the layer's node would have.
+    :param rank: place among the spare devices; later ones wait longer.
+    """
+    own = {'lease_s': config.restart.lease_s, 'rank': rank, 'layers': len(config.network)}
+    return NodeSpec(SPARE, 'spare_node', {**parameters, **own})
 
 
 def this_host(config: Config, host: str) -> str | None:

@@ -21,8 +21,10 @@ from dff_nodes.nodes.layer_watch import STATE_NAMES
 from dff_nodes.nodes.link import IncomingLink, OutgoingLink, Rewound, Stopped
 from dff_nodes.nodes.participant import PAUSED, NoRun, Participant, RunFailed, run_node
 from dff_nodes.nodes.process import die_with_parent, prefer_throughput
+from dff_nodes.nodes.replication import ReplicaDownload, ReplicaUpload
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
 from dff_nodes.runs.checkpoint_saver import CheckpointSaver
+from dff_nodes.runs.chunks import ChunkError
 from dff_nodes.runs.config_file import ConfigError, differences, load_config
 from dff_nodes.runs.fault_points import FaultPoint, arm, reach
 from dff_nodes.runs.incarnation import next_incarnation
@@ -35,6 +37,8 @@ from dff_nodes.stream.codec import ItemDecoder, encode
 from dff_nodes.stream.item import Item, Mark
 from dff_nodes.stream.receiver import Receiver
 
+LISTEN_BEATS = 1.5
+"""heartbeats within which another node of the same layer must be heard"""
 SAVE_AT_SHARE = 0.3
 """of stream.replay_mb over this hop; the coordinator asks at a quarter, so that all save alike"""
 
@@ -62,7 +66,7 @@ class LayerNode(Participant):
         self.wanted_run_id = self.parameter(
             'run_id', '', '32 hexadecimal digits; empty: take part in any run of the namespace'
         )
-        heartbeat_s = self.parameter(
+        self.heartbeat_s = self.parameter(
             'heartbeat_s',
             1.0,
             'between two status messages, s',
@@ -75,6 +79,8 @@ class LayerNode(Participant):
             floating_point_range=[FloatingPointRange(from_value=1.0, to_value=86400.0, step=0.0)],
         )
         self.incarnation = 0
+        self._created_s = time.monotonic()
+        self._pending: msg.RunConfig | None = None
         self.resolved: ResolvedRun | None = None
         warm_up()
         self.base_rss_mb = rss_mb()
@@ -84,6 +90,8 @@ class LayerNode(Participant):
         self.incoming: IncomingLink | None = None
         self.outgoing: OutgoingLink | None = None
         self.scores: OutgoingLink | None = None
+        self.upload: ReplicaUpload | None = None
+        self.download: ReplicaDownload | None = None
         self._weights_sha256 = ''
         self._parameter_bytes = 0
         self._applied_sha256 = ''
@@ -96,7 +104,7 @@ class LayerNode(Participant):
         self._metrics = self.create_publisher(msg.LayerMetrics, 'metrics', qos.METRICS)
         self.create_subscription(msg.LayerStatus, 'status', self._on_status, qos.STATUS)
         self.create_subscription(msg.RunConfig, 'config', self._on_config, qos.LATCHED)
-        self.create_timer(heartbeat_s, self._beat)
+        self.create_timer(self.heartbeat_s, self._beat)
 
     # ---- configuration -------------------------------------------------------------------
 
@@ -112,7 +120,7 @@ class LayerNode(Participant):
             return
         if message.phase != msg.RunConfig.RUNNING:
             self._on_end(message)
-        elif self.resolved is None:
+        elif self.resolved is None and not self._must_listen_first(message):
             try:
                 resolved = ResolvedRun.from_json(message.config)
             except (ValueError, RecursionError):
@@ -122,6 +130,19 @@ class LayerNode(Participant):
                 self._join(message, run_id, resolved)
             except (ConfigError, OSError) as error:
                 self.fail(error)
+
+    def _must_listen_first(self, message: msg.RunConfig) -> bool:
+        """
+        Whether to wait for a heartbeat of another node of this layer before taking part.
+
+        There may be one on another device, that took over while this one was away.
+        """
+        known = message.incarnations[self.index] if self.index < len(message.incarnations) else 0
+        listened_s = time.monotonic() - self._created_s
+        if not known or listened_s > LISTEN_BEATS * self.heartbeat_s:
+            return False
+        self._pending = message
+        return True
 
     def _on_end(self, message: msg.RunConfig) -> None:
         if self.resolved is None and not self.wanted_run_id:
@@ -207,13 +228,19 @@ class LayerNode(Participant):
                 items,
                 lambda: behind,
             )
+        if self.resolved.config.checkpoint.replicate and self.run_config.training:
+            self.upload = ReplicaUpload(self, self.saver.store, self.incoming.give_credit)
+            self.download = ReplicaDownload(self, self.saver.store)
         self.create_subscription(
             msg.Activations, f'{me}/input', self._on_input, qos.bulk(stream.window_items)
         )
 
     def _durable(self) -> int | None:
         """Item before which nothing will be asked for again; all in an evaluation."""
-        return self.saver.durable if self.run_config.training else None
+        if not self.run_config.training:
+            return None
+        replicated = self.upload.durable if self.upload else self.saver.durable
+        return min(self.saver.durable, replicated)
 
     def _on_input(self, message: msg.Activations) -> None:
         wire = messages.wire_item(message)
@@ -288,6 +315,8 @@ class LayerNode(Participant):
     def _restored(self, layer: ForwardForwardLayer) -> LayerWorker:
         for wrong in self.saver.look():
             self.get_logger().error(f'layer_{self.index}: {wrong}; an older one is used')
+        if not self.saver.saved and self.download is not None:
+            self._fetch_replicas()
         if not self.saver.saved:
             return LayerWorker(layer, 0)
         self._await_receivers()
@@ -305,6 +334,26 @@ class LayerNode(Participant):
         layer.load_state(tensors)
         self.get_logger().info(f'layer_{self.index}: going on at item {info.next_item}')
         return LayerWorker(layer, info.next_item, info.scored, info.applied)
+
+    def _fetch_replicas(self) -> None:
+        """Take what the coordinator has, as there is no checkpoint here."""
+
+        def meanwhile() -> None:
+            super(LayerNode, self).check()
+            self.waiting(f'the replica from the coordinator on {self.run_config.host}')
+            with self.changed:
+                self.changed.wait(0.1)
+            self._check_silence()
+
+        try:
+            fetched = self.download.fetch(meanwhile)
+        except ChunkError as error:
+            self.get_logger().error(f'layer_{self.index}: the replica is of no use: {error}')
+            fetched = []
+        self.waiting(None)
+        if fetched:
+            self.get_logger().info(f'layer_{self.index}: fetched the replicas of items {fetched}')
+        self.saver.look()
 
     def _can_begin_at(self, info: CheckpointInfo) -> bool:
         """Whether all that receivers still want can be made from a checkpoint."""
@@ -444,6 +493,8 @@ class LayerNode(Participant):
         with self.changed:
             self.saver.forget(self._can_begin_at)
             self.changed.notify_all()
+        if self.upload is not None:
+            self.upload.upload(self.saver.saved[-1])
         self.incoming.give_credit()
 
     def _info(self) -> CheckpointInfo:
@@ -500,7 +551,10 @@ class LayerNode(Participant):
         return self.get_clock().now().to_msg()
 
     def _on_status(self, message: msg.LayerStatus) -> None:
-        if self.resolved is None or message.layer not in (self.index - 1, self.index):
+        if self.resolved is None:
+            self._note_twin(message)
+            return
+        if message.layer not in (self.index - 1, self.index):
             return
         if wrong := self._what_is_wrong(message):
             self.reject('status', wrong)
@@ -513,6 +567,21 @@ class LayerNode(Participant):
                 RunFailed(
                     f'{message.node} on {message.host} has taken over (incarnation '
                     f'{message.incarnation}, this one is {self.incarnation}): this node ends'
+                )
+            )
+
+    def _note_twin(self, message: msg.LayerStatus) -> None:
+        """A node of this layer that takes part in the run keeps it; this one ends."""
+        wanted = self.wanted_run_id or (
+            messages.run_id_text(self._pending.run_id) if self._pending else ''
+        )
+        ours = messages.run_id_text(message.run_id) == wanted
+        working = message.state in (msg.LayerStatus.TRAINING, msg.LayerStatus.WAITING)
+        if ours and message.layer == self.index and message.incarnation and working:
+            self.fail(
+                ConfigError(
+                    f'layer_{self.index} runs on {message.host} already (incarnation '
+                    f'{message.incarnation}): end that one first if it shall run here'
                 )
             )
 
@@ -531,6 +600,8 @@ class LayerNode(Participant):
         """Publish the heartbeat, from the executor's thread also while a step computes."""
         now = time.monotonic()
         handled = self.worker.next_item if self.worker else 0
+        if self._pending is not None and self.resolved is None:
+            self._on_config(self._pending)
         since, before = self._last_beat
         self._last_beat = (now, handled)
         rate = (handled - before) / max(now - since, 1e-3) if before else 0.0

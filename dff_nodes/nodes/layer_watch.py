@@ -32,7 +32,7 @@ class LayerWatch:
     def __init__(self, resolved: ResolvedRun, incarnations: dict[int, int]) -> None:
         self.names = [shape.name for shape in resolved.layers]
         self.incarnations = [incarnations.get(layer, 0) for layer in range(len(self.names))]
-        self._placement = resolved.config.placement
+        self._placement = resolved.config.devices
         self._started_s = time.monotonic()
         self._statuses: dict[int, msg.LayerStatus] = {}
         self._metrics: dict[int, msg.LayerMetrics] = {}

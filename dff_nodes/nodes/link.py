@@ -42,6 +42,9 @@ class Guard(Protocol):
     def waiting(self, reason: str | None) -> None:
         """Say what the trainer thread waits for, None when it goes on."""
 
+    def ended(self) -> bool:
+        """Whether the node has ended or shall end."""
+
     def fail(self, error: Exception) -> None:
         """End the node with an error, from any thread."""
 

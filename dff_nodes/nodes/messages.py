@@ -11,6 +11,7 @@ from builtin_interfaces.msg import Time
 from dff_msgs import msg
 from torch import Tensor
 
+from dff_nodes.runs.chunks import Chunk
 from dff_nodes.runs.metrics import MetricsRow
 from dff_nodes.stream.codec import WireItem
 from dff_nodes.stream.credit import Credit
@@ -96,6 +97,23 @@ def goodness(
         samples=scores.shape[0],
         classes=scores.shape[1],
         scores=values,
+    )
+
+
+def chunk(
+    layer: int, sequence: int, part: Chunk, sender: Sender, stamp: Time
+) -> msg.CheckpointChunk:
+    """Make the message of a part of a checkpoint."""
+    return msg.CheckpointChunk(
+        stamp=stamp,
+        run_id=run_id_bytes(sender.run_id),
+        incarnation=sender.incarnation,
+        layer=layer,
+        sequence=sequence,
+        item=part.item,
+        offset=part.offset,
+        total=part.total,
+        data=array('B', part.data),
     )
 
 

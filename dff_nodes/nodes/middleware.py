@@ -13,6 +13,10 @@ from pathlib import Path
 from dff_nodes.runs.atomic import write_atomically
 
 TEMPLATE = Path(__file__).with_name('fastdds_profile.xml')
+UDP_ONLY = Path(__file__).with_name('fastdds_udp_profile.xml')
+UDP_ONLY_LOSSY = Path(__file__).with_name('fastdds_lossy_udp_profile.xml')
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+"""older releases read the first, newer ones the second"""
 SMALLEST_SEGMENT_BYTES = 4 << 20
 MESSAGES_PER_SEGMENT = 12
 """what may be under way at once: a window to the next layer, sent again, and small ones"""
@@ -31,6 +35,23 @@ def this_machine_only(environment: Mapping[str, str]) -> dict[str, str]:
     return {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 
 
+def emulated_network(lossy: bool = False) -> dict[str, str]:
+    """
+    Environment of nodes that are on devices of their own, emulated on this machine.
+
+    Whatever the user has set for this machine: they discover each other over the network, and
+    messages travel over it.
+
+    :param lossy: the network loses frames.
+    """
+    profile = str(UDP_ONLY_LOSSY if lossy else UDP_ONLY)
+    return {
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET',
+        'ROS_LOCALHOST_ONLY': '0',
+        **dict.fromkeys(PROFILE_VARIABLES, profile),
+    }
+
+
 def large_message_profile(
     environment: Mapping[str, str], nodes: int, message_bytes: int = 1 << 20
 ) -> dict[str, str]:
@@ -44,15 +65,16 @@ def large_message_profile(
     :param nodes: processes that will have such a segment here.
     :param message_bytes: size of the largest message.
     """
-    keys = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
     middleware = environment.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
-    if any(key in environment for key in keys) or not middleware.startswith('rmw_fastrtps'):
+    if any(key in environment for key in PROFILE_VARIABLES) or not middleware.startswith(
+        'rmw_fastrtps'
+    ):
         return {}
     shared_memory = Path('/dev/shm')
     segment = max(SMALLEST_SEGMENT_BYTES, MESSAGES_PER_SEGMENT * message_bytes)
     if not shared_memory.is_dir() or shutil.disk_usage(shared_memory).free < nodes * segment:
         return {}
-    return dict.fromkeys(keys, str(_write_profile(segment)))
+    return dict.fromkeys(PROFILE_VARIABLES, str(_write_profile(segment)))
 
 
 def _write_profile(segment: int) -> Path:

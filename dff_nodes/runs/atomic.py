@@ -31,6 +31,15 @@ class AtomicFile:
             self.discard()
             raise
 
+    def append(self, part: bytes) -> None:
+        """Write more behind what was written."""
+        try:
+            with self.temporary.open('ab') as file:
+                file.write(part)
+        except OSError:
+            self.discard()
+            raise
+
     def commit(self) -> None:
         """Put what was written in the old file's place."""
         try:

@@ -94,16 +94,19 @@ class CheckpointStore:
 
     A file is a SHA-256 digest followed by a safetensors block, so that a torn, truncated or
     changed file is recognised before any of it is used.
+
+    :param prefix: of the file names, for replicas.
     """
 
-    def __init__(self, folder: Path, layer: int) -> None:
+    def __init__(self, folder: Path, layer: int, prefix: str = '') -> None:
         self.folder = folder
         self.layer = layer
+        self._stem = f'{prefix}layer_{layer}'
 
     def begin(self, info: CheckpointInfo, tensors: dict[str, Tensor]) -> UnfinishedCheckpoint:
         """Write a checkpoint that is there once it is finished; raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = UnfinishedCheckpoint(info, self._path(info.next_item))
+        unfinished = UnfinishedCheckpoint(info, self.path(info.next_item))
         unfinished.write(tensors)
         return unfinished
 
@@ -114,7 +117,7 @@ class CheckpointStore:
         :raises OSError: if it cannot be written; those that are there are kept then.
         """
         self.begin(info, tensors).finish()
-        path = self._path(info.next_item)
+        path = self.path(info.next_item)
         items = self.items()
         self.keep(items[max(0, items.index(info.next_item) + 1 - KEPT) :])
         return path
@@ -136,13 +139,11 @@ class CheckpointStore:
         :returns: those that are whole and of this run and layer, oldest first, and what is wrong
             with the others. Remains of a killed process are removed.
         """
-        sweep(self.folder, f'layer_{self.layer}-*.ckpt')
+        sweep(self.folder, f'{self._stem}-*.ckpt')
         found, wrong = [], []
         for path in self._paths():
             try:
-                info = read_info(path)
-                _check_info(path, info, run_id, config_hash, self.layer, _item_of(path))
-                found.append(info)
+                found.append(self.check(path, _item_of(path), run_id, config_hash))
             except CheckpointError as error:
                 wrong.append(str(error))
         return sorted(found, key=lambda info: info.next_item), wrong
@@ -155,16 +156,23 @@ class CheckpointStore:
 
         :raises CheckpointError: if it is not there, torn, or belongs to something else.
         """
-        path = self._path(item)
+        path = self.path(item)
         info, tensors = read_checkpoint(path)
         _check_info(path, info, run_id, config_hash, self.layer, item)
         return info, tensors
 
-    def _path(self, item: int) -> Path:
-        return self.folder / f'layer_{self.layer}-{item:09d}.ckpt'
+    def check(self, path: Path, item: int, run_id: str, config_hash: str) -> CheckpointInfo:
+        """Read what a file belongs to; raises CheckpointError unless it is whole and ours."""
+        info = read_info(path)
+        _check_info(path, info, run_id, config_hash, self.layer, item)
+        return info
+
+    def path(self, item: int) -> Path:
+        """Name the file of an item's checkpoint."""
+        return self.folder / f'{self._stem}-{item:09d}.ckpt'
 
     def _paths(self) -> list[Path]:
-        pattern = re.compile(rf'layer_{self.layer}-\d+\.ckpt')
+        pattern = re.compile(rf'{self._stem}-\d+\.ckpt')
         return [path for path in self.folder.glob('*.ckpt') if pattern.fullmatch(path.name)]
 
 

@@ -32,9 +32,15 @@ class CheckpointSaver:
         self._thread = ThreadPoolExecutor(1, 'checkpoint')
         self._saving: Future | None = None
         self.look()
+        self._began = 0
+        """item that this process began with, or began again with"""
+        self._reached = max(self.items, default=0)
+        """item of the newest checkpoint that training has passed"""
 
     def look(self) -> list[str]:
         """Look for what is on disk; give what is wrong with checkpoints that cannot be used."""
+        # What is being written would be taken for the remains of a killed process.
+        self.wait(lambda: None)
         self.saved, wrong = self.store.valid(*self._run)
         return wrong
 
@@ -53,8 +59,9 @@ class CheckpointSaver:
         return next((info for info in reversed(self.saved) if usable(info)), None)
 
     def go_back_to(self, item: int) -> None:
-        """Items from that one on are wanted again."""
+        """Training goes on before an item; those from there on are wanted again."""
         self.durable = min(self.durable, item)
+        self._began = self._reached = item
 
     def save(
         self, info: CheckpointInfo, tensors: dict[str, Tensor], on_saved: Callable[[], None]
@@ -75,6 +82,7 @@ class CheckpointSaver:
     def _add(self, info: CheckpointInfo) -> None:
         others = [each for each in self.saved if each.next_item != info.next_item]
         self.saved = sorted([*others, info], key=lambda each: each.next_item)
+        self._reached = info.next_item
 
     def wait(self, meanwhile: Callable[[], None]) -> None:
         """Wait for the checkpoint that is being written, calling `meanwhile` again and again."""
@@ -98,17 +106,35 @@ class CheckpointSaver:
             return error
         raise error
 
+    def promise(self, usable: Callable[[CheckpointInfo], bool]) -> None:
+        """
+        Raise `durable` as far as the checkpoints allow; receivers that got on allow more.
+
+        Deletes nothing, so that it may run while a checkpoint is being made durable.
+
+        :param usable: whether all that receivers want can be made from a checkpoint.
+        """
+        fallback = self.newest(usable)
+        if fallback is not None:
+            self.durable = max(self.durable, min(*self._behind(), fallback.next_item))
+
     def forget(self, usable: Callable[[CheckpointInfo], bool]) -> None:
         """
         Forget the checkpoints that no fault can ask for.
 
+        The newest two behind which training is are kept, and those ahead of it that an older
+        state left, as far as they are the newest two: they come true again.
+
         :param usable: whether all that receivers want can be made from it. The newest of these
-            is kept besides the newest two, as this node would go back to it.
+            is kept too, as this node would go back to it.
         """
-        newest = self.saved[-KEPT:]
         fallback = self.newest(usable)
-        kept = {info.next_item for info in [*newest, *([fallback] if fallback else [])]}
+        kept = {*self._behind(), *self.items[-KEPT:], *([fallback.next_item] if fallback else [])}
         self.saved = [info for info in self.saved if info.next_item in kept]
         self.store.keep(kept)
-        if len(newest) == KEPT and fallback is not None:
-            self.durable = max(self.durable, min(kept))
+        self.promise(usable)
+
+    def _behind(self) -> list[int]:
+        """Items of the newest two states to go back to that training has passed."""
+        items = {item for item in self.items if item <= self._reached} | {self._began}
+        return sorted(items)[-KEPT:]

@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NO_EFFECT = {'affects_result': False}
+SPARE = 'spare'
+"""key of placement that lists devices instead of nodes"""
 
 
 class Section(BaseModel):
@@ -330,6 +332,12 @@ class RestartConfig(Section):
         le=1000,
         description='restarts of one node within a minute after which the run ends; 0: none',
     )
+    lease_s: float = Field(
+        30.0,
+        ge=2,
+        le=86400,
+        description='without a heartbeat of a layer after which a spare device takes it over, s',
+    )
     backoff_s: float = Field(
         0.5,
         ge=0,
@@ -435,7 +443,8 @@ class Config(Section):
     compute: ComputeConfig = Field(ComputeConfig(), description='threads and device')
     placement: dict[str, AnyDevice] = Field(
         default_factory=dict,
-        description='device name to nodes; empty: all on this machine',
+        description='device name to nodes; empty: all on this machine; spare: devices that take '
+        'over a layer that is lost (restart.lease_s)',
         json_schema_extra=NO_EFFECT,
     )
     lab: LabConfig = Field(
@@ -444,12 +453,31 @@ class Config(Section):
         json_schema_extra=NO_EFFECT,
     )
 
+    @property
+    def devices(self) -> dict[str, DeviceConfig]:
+        """Devices of the placement that run nodes from the beginning."""
+        return {name: device for name, device in self.placement.items() if name != SPARE}
+
+    @property
+    def spares(self) -> list[str]:
+        """Devices that take over a layer whose own device is lost."""
+        return self.placement[SPARE].nodes if SPARE in self.placement else []
+
+    @model_validator(mode='after')
+    def _spares_have_replicas(self) -> Config:
+        if self.spares and not self.checkpoint.replicate:
+            raise ValueError(
+                'placement.spare needs checkpoint.replicate: true, as a spare device takes over '
+                'from the replica at the coordinator'
+            )
+        return self
+
     @model_validator(mode='after')
     def _placement_names_every_node_once(self) -> Config:
         if not self.placement:
             return self
         known = ['coordinator', *layer_names(self)]
-        placed = [node for device in self.placement.values() for node in device.nodes]
+        placed = [node for device in self.devices.values() for node in device.nodes]
         for node in placed:
             if node not in known:
                 raise ValueError(

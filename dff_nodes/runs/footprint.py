@@ -226,12 +226,12 @@ def _coordinator_memory(resolved: ResolvedRun, layers: list[LayerFootprint]) -> 
 
 def device_of(resolved: ResolvedRun, node: str) -> str | None:
     """Name the device that runs a node, None for this machine."""
-    placement = resolved.config.placement
+    placement = resolved.config.devices
     return next((name for name, device in placement.items() if node in device.nodes), None)
 
 
 def _devices(resolved: ResolvedRun, nodes: list[NodeMemory]) -> list[DeviceMemory]:
-    placement = resolved.config.placement
+    placement = resolved.config.devices
     return [
         DeviceMemory(name, [node for node in nodes if node.device == name], device.memory_mb)
         for name, device in placement.items()

@@ -154,11 +154,10 @@ class Sender(Generic[Payload]):
         return again
 
     def _check(self, credit: Credit) -> None:
-        known = max(self.next_sequence, self.acknowledged) if self.met else self._end
-        if credit.expected > known:
+        # It may have more than was pushed here: what was sent before this sender came back.
+        if credit.expected > self._end:
             raise StreamError(
-                f'the receiver expects message {credit.expected}, but only those before {known} '
-                f'{"were sent" if self.met else "exist"}'
+                f'the receiver expects message {credit.expected}, but there are {self._end}'
             )
         oldest = self._kept[0].sequence if self._kept else self.next_sequence
         if credit.incarnation > self._incarnation and credit.expected < oldest:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -76,6 +77,7 @@ FAULTS = {
     FaultPoint.AFTER_RENAME: 'layer_0 AFTER_RENAME 3',
     # An incarnation that has something to restore is not the first, so its peer falls instead.
     FaultPoint.IN_REPLAY: 'layer_2 AFTER_TRAIN 230; layer_1 IN_REPLAY 2',
+    FaultPoint.IN_REPLICATION: 'layer_1 IN_REPLICATION 5',
     FaultPoint.AFTER_EMIT: 'coordinator AFTER_EMIT 260',
     FaultPoint.BEFORE_JOURNAL: 'coordinator BEFORE_JOURNAL 120',
     FaultPoint.AFTER_JOURNAL: 'coordinator AFTER_JOURNAL 121',
@@ -88,7 +90,8 @@ FAULTS = {
 @pytest.mark.parametrize('faults', FAULTS.values(), ids=[point.name for point in FAULTS])
 def test_a_node_may_die_between_any_two_steps(dff: Dff, expected: Any, faults: str) -> None:
     hurt = Dff(dff.folder, dff.environment | {VARIABLE: faults})
-    done = hurt.run('train', '--json', '--name', 'hurt', *RUN)
+    replicate = settings(checkpoint__replicate='REPLICATION' in faults)
+    done = hurt.run('train', '--json', '--name', 'hurt', *RUN, *replicate)
     assert_same(done, expected)
     for fault in faults.split(';'):
         node = fault.split()[0]
@@ -334,3 +337,115 @@ def test_only_what_changes_no_result_may_change(dff: Dff, expected: Any) -> None
     config.write_text(text)
     others = settings(stream__window_items=3, stream__replay_mb=20, checkpoint__every_items=0)
     assert_same(dff.run('train', '--json', '--resume', 'runs/hurt', *others), expected)
+
+
+# ---- devices that are gone for good ----------------------------------------------------------
+
+CLUSTER = """
+network: [{units: 60}, {units: 50}, {units: 40}]
+training: {epochs: 12, negatives: {mode: adaptive, lag_batches: 2}}
+evaluation: {every_epochs: 3}
+checkpoint: {every_items: 60, replicate: true}
+restart: {lease_s: 3}
+placement:
+  pi1: [coordinator, layer_0]
+  pi2: [layer_1]
+  pi3: [layer_2]
+  spare: [pi4]
+"""
+
+
+class Cluster:
+    """Devices of one run, each with a disk of its own."""
+
+    def __init__(self, dff: Dff) -> None:
+        self.dff = dff
+        (dff.folder / 'cluster.yaml').write_text(CLUSTER)
+        self.processes: dict[str, subprocess.Popen] = {}
+
+    def start(self, node: str, device: str) -> subprocess.Popen:
+        """Start a node on a device."""
+        process = self.dff.start('run-node', node, 'cluster.yaml', '--runs', device)
+        self.processes[f'{node} on {device}'] = process
+        return process
+
+    def start_all(self) -> None:
+        """Start all nodes where the placement has them."""
+        for node, device in (
+            ('coordinator', 'pi1'),
+            ('layer_0', 'pi1'),
+            ('layer_1', 'pi2'),
+            ('layer_2', 'pi3'),
+        ):
+            self.start(node, device)
+
+    def await_replica(self, layer: int, item: int) -> None:
+        """Wait until the coordinator has a checkpoint of a layer behind an item."""
+        folder = self.dff.folder / 'pi1/cluster/checkpoints'
+        limit = time.monotonic() + 90
+        while not any(
+            _item(path) >= item for path in folder.glob(f'replica_layer_{layer}-*.ckpt')
+        ):
+            assert time.monotonic() < limit, f'no replica behind item {item} within 90 s'
+            time.sleep(0.02)
+
+    def result(self) -> Finished:
+        """Wait for the coordinator and give what it wrote."""
+        done = self.dff.finish(self.processes['coordinator on pi1'])
+        file = self.dff.folder / 'pi1/cluster/result.json'
+        done.answer = json.loads(file.read_text()) if file.exists() else {}
+        return done
+
+    def end(self) -> None:
+        """End what is left."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def cluster(dff: Dff) -> Iterator[Cluster]:
+    made = Cluster(dff)
+    yield made
+    made.end()
+
+
+def test_a_layer_goes_on_on_another_device(cluster: Cluster, expected: Any) -> None:
+    cluster.start_all()
+    cluster.await_replica(1, 240)
+    cluster.processes['layer_1 on pi2'].kill()
+    cluster.start('layer_1', 'pi5')
+    assert_same(cluster.result(), expected)
+    log = cluster.dff.finish(cluster.processes['layer_1 on pi5']).errors
+    assert 'fetched the replicas of items' in log and 'going on at item' in log
+
+
+def test_a_spare_takes_over_and_the_lost_device_steps_back(
+    cluster: Cluster, expected: Any
+) -> None:
+    cluster.start_all()
+    cluster.start('spare', 'pi4')
+    cluster.await_replica(1, 180)
+    lost = cluster.processes['layer_1 on pi2']
+    lost.send_signal(signal.SIGSTOP)
+    limit = time.monotonic() + 60
+    while not list((cluster.dff.folder / 'pi4').glob('cluster/checkpoints/layer_1.incarnation')):
+        assert time.monotonic() < limit, 'the spare did not take over within 60 s'
+        time.sleep(0.05)
+    lost.send_signal(signal.SIGCONT)
+    assert_same(cluster.result(), expected)
+    old = cluster.dff.finish(lost)
+    assert old.status == 1 and 'has taken over' in old.errors
+    assert (
+        'this device takes it over' in cluster.dff.finish(cluster.processes['spare on pi4']).errors
+    )
+
+
+def test_a_layer_is_not_started_twice(cluster: Cluster, expected: Any) -> None:
+    cluster.start_all()
+    cluster.await_replica(1, 60)
+    second = cluster.dff.finish(cluster.start('layer_1', 'pi5'))
+    assert second.status == 2
+    assert 'layer_1 runs on' in second.errors and 'already' in second.errors
+    assert_same(cluster.result(), expected)
