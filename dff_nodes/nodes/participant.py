@@ -13,7 +13,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -208,17 +208,9 @@ class Participant(Node):
         self._diagnostics.publish(array)
 
 
-AnyParticipant = TypeVar('AnyParticipant', bound=Participant)
-
-
 def run_node(make: Callable[[], Participant], arguments: list[str] | None = None) -> NoReturn:
     """Be the process of a node: start rclpy, spin to the end, and leave with its status."""
-    _, status = start_node(make, arguments)
-    finish_node(status)
-
-
-def finish_node(status: int) -> NoReturn:
-    """Leave the process of a node that has ended."""
+    status = _run(make, arguments)
     sys.stdout.flush()
     sys.stderr.flush()
     # Everything is closed. What Python and the middleware would still tear down at exit has been
@@ -226,20 +218,17 @@ def finish_node(status: int) -> NoReturn:
     os._exit(status)
 
 
-def start_node(
-    make: Callable[[], AnyParticipant], arguments: list[str] | None
-) -> tuple[AnyParticipant | None, int]:
-    """Start rclpy and spin a node to its end; give it, if it could be made, and its status."""
+def _run(make: Callable[[], Participant], arguments: list[str] | None) -> int:
     compat.init(arguments)
     node = None
     try:
         node = make()
-        return node, node.spin_to_end()
+        return node.spin_to_end()
     except Exception as error:  # noqa: BLE001 - the process's boundary
         logger = rclpy.logging.get_logger('dff_nodes')
         logger.error(str(error) or type(error).__name__)
         logger.debug(traceback.format_exc())
-        return node, 2 if isinstance(error, (ConfigError, DataError)) else 1
+        return 2 if isinstance(error, (ConfigError, DataError)) else 1
     finally:
         if node is not None:
             node.destroy_node()

@@ -14,23 +14,23 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange
 
 from dff_nodes.nodes import messages, qos, soundness
 from dff_nodes.nodes.deployment import NodeSpec
-from dff_nodes.nodes.participant import PAUSED, Participant, RunFailed, finish_node, start_node
+from dff_nodes.nodes.participant import PAUSED, Participant, RunFailed, run_node
 from dff_nodes.nodes.process import die_with_parent
 
 LOOK_S = 0.5
+MOST_FILES = 65536
 
 
 class SpareNode(Participant):
     """
-    Watches the heartbeats of a run; `lost` is the layer to take over, once there is one.
+    Watches the heartbeats of a run, and becomes a layer that is lost.
 
-    The layer then goes on from its replica at the coordinator, under a higher incarnation, so
+    The layer goes on from its replica at the coordinator, under a higher incarnation, so
     that the one that was lost steps back should it return.
     """
 
     def __init__(self) -> None:
         super().__init__('spare')
-        self.lost: int | None = None
         self.layer_parameters = {
             'config': self.parameter('config', '', 'configuration file of the run'),
             'runs': self.parameter('runs', 'runs', 'folder that holds the run folders'),
@@ -88,27 +88,33 @@ class SpareNode(Participant):
         """Take over the first layer that has been silent for longer than its lease."""
         oldest = time.monotonic() - self._lease_s
         for layer, heard_s in sorted(self._heard_s.items()):
-            if self._running and heard_s < oldest and self.lost is None:
+            if self._running and heard_s < oldest:
                 self.get_logger().warning(
                     f'layer_{layer} has been silent for {self._lease_s:.0f} s '
                     '(restart.lease_s): this device takes it over'
                 )
-                self.lost = layer
-                self.stop(PAUSED)
+                self._become(layer)
+
+    def _become(self, layer: int) -> NoReturn:
+        """
+        Replace this process by the layer's node, as it is.
+
+        Nothing is closed in order: the middleware has been seen to wait, without end, for the
+        very node that hangs.
+        """
+        name = f'layer_{layer}'
+        parameters = {**self.layer_parameters, 'layer': layer}
+        command = NodeSpec(name, 'layer_node', parameters).command(self.get_namespace())
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.closerange(3, MOST_FILES)
+        os.execv(command[0], command)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Watch a run, and become a layer of it if one is lost."""
     die_with_parent()
-    node, status = start_node(SpareNode, arguments)
-    if node is None or node.lost is None:
-        finish_node(status)
-    name = f'layer_{node.lost}'
-    parameters = {**node.layer_parameters, 'layer': node.lost}
-    command = NodeSpec(name, 'layer_node', parameters).command(node.get_namespace())
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(command[0], command)
+    run_node(SpareNode, arguments)
 
 
 if __name__ == '__main__':

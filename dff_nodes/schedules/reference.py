@@ -73,6 +73,8 @@ class ReferenceRun:
             for evaluation in self.coordinator.evaluations[reported:]:
                 self.listener.on_evaluation(evaluation)
             reported = len(self.coordinator.evaluations)
+        if not self.coordinator.finished:
+            raise RuntimeError(f'the run ended waiting for {self.coordinator.waiting_for_scores}')
         self.seconds = time.monotonic() - self._began
 
     def _pass_through(self, item: Item) -> None:

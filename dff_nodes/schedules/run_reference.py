@@ -15,7 +15,7 @@ from dff_nodes.runs.run_folder import RunFolder
 from dff_nodes.schedules.progress import evaluation_event
 from dff_nodes.schedules.reference import Listener, ReferenceRun
 from dff_nodes.schedules.stream import Evaluation
-from dff_nodes.schedules.task import Emit, Task, make_task, newest_common_item, train_task
+from dff_nodes.schedules.task import Emit, Task, item_to_go_on_with, make_task, train_task
 from dff_nodes.stream.item import Item, Mark
 
 PROGRESS_S = 0.5
@@ -35,7 +35,7 @@ def run_reference(
     :param began_s: monotonic time at which the command began.
     """
     if task == 'train':
-        made = train_task(folder, newest_common_item(folder))
+        made = train_task(folder, item_to_go_on_with(folder))
     else:
         made = make_task(task, '', overrides, folder.path.parent, folder.name, images)
     session = _Session(made, emit)

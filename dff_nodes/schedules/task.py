@@ -17,7 +17,7 @@ from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.checkpoint import CheckpointStore
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import ConfigError, load_config
-from dff_nodes.runs.journal import Journal, JournalError
+from dff_nodes.runs.journal import Journal, JournalError, read_journal
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run, default_name, open_run
 from dff_nodes.schedules.decisions import decisions
@@ -156,16 +156,25 @@ def trained_item(folder: RunFolder) -> int:
     return item
 
 
-def newest_common_item(folder: RunFolder) -> int:
-    """Give the newest item that all layers have a valid checkpoint of here, 0 without one."""
+def newest_common_item(folder: RunFolder, settled: int | None = None) -> int:
+    """
+    Give the newest item that all layers have a valid checkpoint of here, 0 without one.
+
+    :param settled: without checkpoints behind more scored items than that; default all.
+    """
     identity = folder.identity()
     common: set[int] | None = None
     for layer in range(len(folder.config().network)):
         store = CheckpointStore(folder.checkpoints, layer)
         valid, _ = store.valid(identity.run_id, identity.config_hash)
-        items = {info.next_item for info in valid}
+        items = {info.next_item for info in valid if settled is None or info.scored <= settled}
         common = items if common is None else common & items
     return max(common or {0})
+
+
+def item_to_go_on_with(folder: RunFolder) -> int:
+    """Give the newest item that all layers stand before here and the decisions reach."""
+    return newest_common_item(folder, len(decisions(read_journal(folder.journal_file))))
 
 
 def evaluate_task(folder: RunFolder, overrides: list[str]) -> Task:
