@@ -74,7 +74,7 @@ class RunFolder:
     def history(self) -> list[dict[str, Any]]:
         """Read the evaluations of a run so far."""
         if self.result_file.exists():
-            return self.result()['history']
+            return self.result().get('history', [])
         records = read_journal(self.journal_file)
         return [record['evaluation'] for record in records if 'evaluation' in record]
 

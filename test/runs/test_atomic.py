@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import dff_nodes
-from dff_nodes.runs.atomic import write_atomically
+from dff_nodes.runs.atomic import AtomicFile, sweep, write_atomically
 
 OLD = b'the old file, whole'
 ROOT = Path(dff_nodes.__file__).parents[1]
@@ -165,3 +165,46 @@ def test_a_crash_leaves_the_old_file_and_does_not_hinder_the_next(
     assert path.read_bytes() == OLD
     write_atomically(path, b'new')
     assert path.read_bytes() == b'new'
+
+
+# ---- in steps --------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_there_once_it_is_committed(tmp_path: Path) -> None:
+    path = tmp_path / 'file'
+    write_atomically(path, OLD)
+    file = AtomicFile(path)
+    file.write(b'new, ', memoryview(b'in parts'))
+    assert path.read_bytes() == OLD
+    file.commit()
+    assert path.read_bytes() == b'new, in parts'
+    assert files(tmp_path) == ['file']
+
+
+def test_what_is_discarded_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / 'file'
+    write_atomically(path, OLD)
+    file = AtomicFile(path)
+    file.write(b'new')
+    file.discard()
+    file.discard()
+    with pytest.raises(FileNotFoundError):
+        file.commit()
+    assert path.read_bytes() == OLD
+    assert files(tmp_path) == ['file']
+
+
+def test_a_sweep_removes_remains_of_its_own_files_only(tmp_path: Path) -> None:
+    for name in ('layer_1-8.ckpt', 'layer_11-8.ckpt', 'layer_1.incarnation'):
+        AtomicFile(tmp_path / name).write(b'half')
+        write_atomically(tmp_path / f'{name}.other', OLD)
+    write_atomically(tmp_path / 'layer_1-4.ckpt', OLD)
+    sweep(tmp_path, 'layer_1-*.ckpt')
+    assert files(tmp_path) == [
+        f'.layer_1.incarnation.{os.getpid()}.part',
+        f'.layer_11-8.ckpt.{os.getpid()}.part',
+        'layer_1-4.ckpt',
+        'layer_1-8.ckpt.other',
+        'layer_1.incarnation.other',
+        'layer_11-8.ckpt.other',
+    ]

@@ -58,21 +58,25 @@ def saved_items(store: CheckpointStore) -> list[int]:
     return sorted(int(path.stem.split('-')[1]) for path in store.folder.glob('*.ckpt'))
 
 
+def valid_items(store: CheckpointStore, run_id: str = RUN) -> list[int]:
+    return [info.next_item for info in store.valid(run_id, HASH)[0]]
+
+
 def test_a_checkpoint_comes_back_bit_for_bit(store: CheckpointStore) -> None:
     path = store.save(INFO, tensors())
     assert path == store.folder / 'layer_2-000000010.ckpt'
-    assert same(store.load(10, RUN, HASH), tensors())
+    assert same(store.load(10, RUN, HASH)[1], tensors())
     info, found = read_checkpoint(path)
     assert info == INFO
     assert same(found, tensors())
-    assert store.valid_items() == [10]
+    assert valid_items(store) == [10]
 
 
 def test_views_and_parameters_can_be_saved(store: CheckpointStore) -> None:
     whole = torch.arange(12.0).view(3, 4)
     parameter = torch.nn.Parameter(torch.ones(2))
     store.save(INFO, {'transposed': whole.T, 'parameter': parameter})
-    found = store.load(10, RUN, HASH)
+    _, found = store.load(10, RUN, HASH)
     assert torch.equal(found['transposed'], whole.T)
     assert found['parameter'].tolist() == [1.0, 1.0]
 
@@ -81,25 +85,26 @@ def test_saving_again_replaces(store: CheckpointStore) -> None:
     store.save(INFO, tensors(0))
     store.save(replace(INFO, incarnation=4), tensors(1))
     assert saved_items(store) == [10]
-    assert same(store.load(10, RUN, HASH), tensors(1))
+    assert same(store.load(10, RUN, HASH)[1], tensors(1))
 
 
 def test_the_newest_two_are_kept(store: CheckpointStore) -> None:
     for item in (5, 10, 99, 999_999_999, 3_000_000_000, 20_000_000_000):
         store.save(replace(INFO, next_item=item), tensors(item % 97))
-        assert store.valid_items()[-1] == item
-    assert store.valid_items() == [3_000_000_000, 20_000_000_000]
-    assert same(store.load(3_000_000_000, RUN, HASH), tensors(3_000_000_000 % 97))
+        assert valid_items(store)[-1] == item
+    assert valid_items(store) == [3_000_000_000, 20_000_000_000]
+    assert same(store.load(3_000_000_000, RUN, HASH)[1], tensors(3_000_000_000 % 97))
 
 
 def test_a_run_that_fell_back_keeps_what_it_fell_back_to(store: CheckpointStore) -> None:
-    """Resumed at 10 and saving at 15, it may have to resume at 10 again: 20 is of no use."""
+    """Resumed at 10 and saving at 15, it may resume at 10 again; 20 stays a state of the run."""
     for item in (10, 20):
         store.save(replace(INFO, next_item=item), tensors(item))
     store.save(replace(INFO, next_item=15), tensors(15))
-    assert saved_items(store) == [10, 15]
+    assert saved_items(store) == [10, 15, 20]
     store.save(replace(INFO, next_item=18), tensors(18))
-    assert saved_items(store) == [15, 18]
+    assert saved_items(store) == [15, 18, 20]
+    assert same(store.load(20, RUN, HASH)[1], tensors(20))
 
 
 def test_other_layers_and_files_are_left_alone(store: CheckpointStore) -> None:
@@ -110,8 +115,8 @@ def test_other_layers_and_files_are_left_alone(store: CheckpointStore) -> None:
     (store.folder / 'layer_2.incarnation').write_text('1')
     for item in (7, 8, 9):
         store.save(replace(INFO, next_item=item), tensors())
-    assert store.valid_items() == [8, 9]
-    assert all(other.valid_items() == [1] for other in neighbours)
+    assert valid_items(store) == [8, 9]
+    assert all(valid_items(other) == [1] for other in neighbours)
     assert (store.folder / 'layer_2-note.ckpt').exists()
     assert (store.folder / 'layer_2.incarnation').exists()
 
@@ -122,7 +127,7 @@ def test_other_layers_and_files_are_left_alone(store: CheckpointStore) -> None:
 def test_what_is_not_there_is_named(store: CheckpointStore) -> None:
     with pytest.raises(CheckpointError, match='layer_2-000000010.ckpt cannot be read: No such'):
         store.load(10, RUN, HASH)
-    assert store.valid_items() == []
+    assert valid_items(store) == []
 
 
 @pytest.mark.parametrize('left', [0, 1, 31, 32, 33, 40, 100, -100, -1])
@@ -131,7 +136,7 @@ def test_a_truncated_file_is_recognised(store: CheckpointStore, left: int) -> No
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(CheckpointError, match='layer_2-000000010.ckpt is torn or changed'):
         store.load(10, RUN, HASH)
-    assert store.valid_items() == []
+    assert valid_items(store) == []
 
 
 def test_any_flipped_bit_is_recognised(store: CheckpointStore) -> None:
@@ -147,7 +152,7 @@ def test_any_flipped_bit_is_recognised(store: CheckpointStore) -> None:
     with pytest.raises(CheckpointError, match='is torn or changed'):
         store.load(10, RUN, HASH)
     path.write_bytes(data)
-    assert same(store.load(10, RUN, HASH), tensors())
+    assert same(store.load(10, RUN, HASH)[1], tensors())
 
 
 def with_digest(block: bytes) -> bytes:
@@ -172,7 +177,7 @@ def test_what_is_whole_but_no_checkpoint_is_refused(store: CheckpointStore, bloc
     path.write_bytes(with_digest(block))
     with pytest.raises(CheckpointError, match=r'layer_2-000000010\.ckpt is not a checkpoint'):
         store.load(10, RUN, HASH)
-    assert store.valid_items() == []
+    assert valid_items(store) == []
 
 
 def test_an_older_valid_one_is_found_behind_a_torn_one(store: CheckpointStore) -> None:
@@ -180,8 +185,8 @@ def test_an_older_valid_one_is_found_behind_a_torn_one(store: CheckpointStore) -
         store.save(replace(INFO, next_item=item), tensors(item))
     torn = store.folder / 'layer_2-000000020.ckpt'
     torn.write_bytes(torn.read_bytes()[:-1])
-    assert store.valid_items() == [10]
-    assert same(store.load(10, RUN, HASH), tensors(10))
+    assert valid_items(store) == [10]
+    assert same(store.load(10, RUN, HASH)[1], tensors(10))
 
 
 # ---- what is foreign -------------------------------------------------------------------------
@@ -207,12 +212,47 @@ def test_what_belongs_to_something_else_is_refused(
         store.load(10, RUN, HASH)
 
 
-def test_valid_items_can_be_those_of_one_run(store: CheckpointStore) -> None:
+def test_those_of_other_runs_are_not_valid_and_named(store: CheckpointStore) -> None:
     store.save(replace(INFO, next_item=10), tensors())
     store.save(replace(INFO, next_item=20, run_id='c' * 32), tensors())
-    assert store.valid_items() == [10, 20]
-    assert store.valid_items(RUN) == [10]
-    assert store.valid_items('e' * 32) == []
+    assert valid_items(store) == [10]
+    assert valid_items(store, 'c' * 32) == [20]
+    found, wrong = store.valid('e' * 32, HASH)
+    assert found == []
+    assert [f'{"e" * 32} is wanted' in each for each in wrong] == [True, True]
+    assert store.valid(RUN, 'f' * 64)[0] == []
+
+
+# ---- what is not finished --------------------------------------------------------------------
+
+
+def test_a_checkpoint_that_is_never_finished_leaves_the_old_ones(store: CheckpointStore) -> None:
+    for item in (10, 20):
+        store.save(replace(INFO, next_item=item), tensors(item))
+    store.begin(replace(INFO, next_item=30), tensors(30))
+    store.begin(replace(INFO, next_item=20), tensors(99))
+    assert saved_items(store) == [10, 20]
+    assert same(store.load(20, RUN, HASH)[1], tensors(20))
+    assert len(list(store.folder.glob('.*.part'))) == 2
+    found, wrong = store.valid(RUN, HASH)
+    assert ([info.next_item for info in found], wrong) == ([10, 20], [])
+    assert list(store.folder.glob('.*.part')) == [], 'the remains are swept away'
+
+
+def test_finishing_puts_it_in_its_place(store: CheckpointStore) -> None:
+    unfinished = store.begin(INFO, tensors())
+    assert store.items() == []
+    assert unfinished.finish() == INFO
+    assert store.items() == [10]
+    assert same(store.load(10, RUN, HASH)[1], tensors())
+
+
+def test_what_was_swept_away_cannot_be_finished(store: CheckpointStore) -> None:
+    unfinished = store.begin(INFO, tensors())
+    store.valid(RUN, HASH)
+    with pytest.raises(FileNotFoundError):
+        unfinished.finish()
+    assert saved_items(store) == []
 
 
 def test_a_full_disk_keeps_the_checkpoints_that_are_there(
@@ -221,13 +261,15 @@ def test_a_full_disk_keeps_the_checkpoints_that_are_there(
     for item in (10, 20):
         store.save(replace(INFO, next_item=item), tensors(item))
 
-    def full(path: Path, *parts: bytes) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(checkpoint, 'write_atomically', full)
-    with pytest.raises(OSError, match='No space left'):
-        store.save(replace(INFO, next_item=30), tensors(30))
-    assert store.valid_items() == [10, 20]
+    for step in ('write', 'commit'):
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoint.AtomicFile, step, full)
+            with pytest.raises(OSError, match='No space left'):
+                store.save(replace(INFO, next_item=30), tensors(30))
+        assert valid_items(store) == [10, 20]
 
 
 # ---- incarnations ------------------------------------------------------------------------------

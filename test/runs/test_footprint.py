@@ -146,8 +146,8 @@ def test_memory_of_a_layer_is_its_state_its_windows_and_the_process() -> None:
 
 
 def test_replay_is_bounded_by_the_setting_and_by_what_there_is_to_send() -> None:
-    small = footprint(resolved_run('stream.replay_mb=1'))
-    assert small.nodes[1].replay_mb == 1
+    small = footprint(resolved_run('stream.replay_mb=1.5'))
+    assert small.nodes[1].replay_mb == 1.5
     large = footprint(resolved_run('stream.replay_mb=100000'))
     assert large.nodes[1].replay_mb == large.layers[1].hop_bytes / 1e6
 

@@ -17,6 +17,7 @@ from dff_nodes.data.facts import read_facts
 from dff_nodes.runs import charts
 from dff_nodes.runs.charts import Bar, BarChart, Line, LineChart, bars_html, lines_html, thin_out
 from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.journal import Journal
 from dff_nodes.runs.metrics import MetricsFile, MetricsRow
 from dff_nodes.runs.report import color, render
 from dff_nodes.runs.resolve import resolve
@@ -151,7 +152,11 @@ def test_long_runs_are_thinned_out(tmp_path: Path) -> None:
 
 def test_a_run_that_did_not_finish_shows_what_there_is(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
-    folder.write_progress({'next_item': 20, 'history': [evaluation(0, 3), evaluation(1, 3)]})
+    journal = Journal(folder.journal_file, 'a' * 32)
+    for epoch in (0, 1):
+        journal.append({'item': epoch})
+        journal.append({'evaluation': evaluation(epoch, 3)})
+    journal.close()
     page = page_of(folder)
     assert 'not finished' in page.text
     assert 'dff train --resume' in page.text

@@ -11,6 +11,7 @@ import pytest
 
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.journal import Journal
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import NAME, check_name, create_run, default_name, open_run
 
@@ -100,8 +101,16 @@ def test_the_result_is_there_once_the_run_has_finished(
     assert json.loads(folder.result_file.read_text()) == {'test_accuracy': 0.5}
 
 
-def test_progress_begins_empty(tmp_path: Path, resolved: ResolvedRun) -> None:
+def test_the_history_is_that_of_the_journal_until_there_is_a_result(
+    tmp_path: Path, resolved: ResolvedRun
+) -> None:
     folder = create_run(tmp_path, 'first', resolved)
-    assert folder.progress() == {}
-    folder.write_progress({'next_item': 12})
-    assert folder.progress() == {'next_item': 12}
+    assert folder.history() == []
+    journal = Journal(folder.journal_file, folder.identity().run_id)
+    for epoch in (0, 1):
+        journal.append({'item': 10 * epoch, 'correct': [1, 2]})
+        journal.append({'evaluation': {'epoch': epoch}})
+    assert folder.history() == [{'epoch': 0}, {'epoch': 1}]
+    journal.close()
+    folder.write_result({'history': [{'epoch': 7}]})
+    assert folder.history() == [{'epoch': 7}]

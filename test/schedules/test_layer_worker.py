@@ -69,6 +69,35 @@ def test_an_item_that_cannot_be_handled_is_still_the_next(layer: ForwardForwardL
     assert worker.next_item == 0
 
 
+def test_the_digest_of_what_was_applied_tells_items_kinds_and_their_order(
+    layer: ForwardForwardLayer,
+) -> None:
+    def applied(kinds: list[Kind], first: int = 0, before: str = '') -> str:
+        worker = LayerWorker(layer, first, applied=before)
+        for number, kind in enumerate(kinds, first):
+            worker.handle(an_item(number, kind))
+        return worker.applied
+
+    kinds = [Kind.SCORE, Kind.TRAIN, Kind.EVALUATE, Kind.MARK]
+    whole = applied(kinds)
+    assert applied([]) == ''
+    for count in range(len(kinds)):
+        assert applied(kinds[count:], count, applied(kinds[:count])) == whole
+        assert applied(kinds[:count]) != whole
+        assert applied(kinds[count:], count) != whole or count == 0
+    assert applied(kinds[::-1]) != whole
+    assert applied(kinds, first=1) != whole
+
+
+def test_scores_are_counted(layer: ForwardForwardLayer) -> None:
+    worker = LayerWorker(layer, 5, scored=3)
+    counts = []
+    for number, kind in enumerate((Kind.TRAIN, Kind.SCORE, Kind.EVALUATE, Kind.MARK), 5):
+        worker.handle(an_item(number, kind))
+        counts.append(worker.scored)
+    assert counts == [3, 4, 5, 5]
+
+
 @pytest.mark.parametrize('kind', list(Kind))
 def test_each_kind_gives_what_belongs_to_it(layer: ForwardForwardLayer, kind: Kind) -> None:
     item = an_item(7, kind)

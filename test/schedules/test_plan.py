@@ -123,19 +123,16 @@ def test_an_epoch_ends_with_its_evaluations_and_its_mark(made_run: MakeRun, draw
 
 
 @everywhere
-def test_a_run_goes_on_from_the_end_of_any_epoch(made_run: MakeRun, drawn: dict) -> None:
+def test_a_run_goes_on_from_any_item(made_run: MakeRun, drawn: dict) -> None:
     plan = TrainingPlan(made_run(**drawn))
     items = list(plan.from_item(0))
-    beginnings = [0] + [item.number + 1 for item in items[:-1] if item.kind is Kind.MARK]
-    for epoch, first in enumerate(beginnings):
-        assert plan.epoch_behind(first) == epoch
+    for first in {*range(0, len(items), 1 + len(items) // 40), len(items) - 1, len(items)}:
         assert list(plan.from_item(first)) == items[first:]
     for item in items:
-        if item.number not in beginnings:
-            with pytest.raises(ValueError, match=f'item {item.number} is not the first'):
-                plan.epoch_behind(item.number)
-    with pytest.raises(ValueError, match='is not the first'):
-        plan.epoch_behind(plan.items)
+        assert plan.epoch_of(item.number) == item.epoch
+    for number in (-1, len(items), len(items) + 99):
+        with pytest.raises(ValueError, match=f'there is no item {number}'):
+            plan.epoch_of(number)
 
 
 def test_the_order_of_a_small_run_is_this(made_run: MakeRun) -> None:
@@ -169,9 +166,11 @@ def test_the_order_of_a_small_run_is_this(made_run: MakeRun) -> None:
 @settings(deadline=None, derandomize=True)
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 1000))
 def test_an_evaluation_is_its_samples_and_the_end(samples: int, batch: int, first: int) -> None:
-    plan = EvaluationPlan(samples, batch)
+    plan = EvaluationPlan(samples, batch, first)
     *chunks, end = plan.from_item(first)
-    assert [item.number for item in [*chunks, end]] == list(range(first, first + plan.items))
+    assert [item.number for item in [*chunks, end]] == list(range(first, plan.items))
+    for later in range(first, plan.items + 1):
+        assert list(plan.from_item(later)) == [*chunks, end][later - first :]
     assert [item.index for item in chunks] == list(range(-(-samples // batch)))
     assert {item.kind for item in chunks} == {Kind.EVALUATE}
     assert (end.kind, end.mark) == (Kind.MARK, Mark.END_OF_RUN)

@@ -113,12 +113,13 @@ def test_listeners_are_told_of_everything_in_order(
 
     def note(item: Item) -> None:
         told.append((item.kind.name, item.number))
+        if item.mark is not Mark.NONE:
+            told.append((item.mark.name, item.number))
 
     listener = Listener(
         on_metrics=rows.append,
         on_evaluation=lambda each: told.append((each.split, each.epoch)),
         on_item=note,
-        on_end_of_epoch=lambda item: told.append((item.mark.name, item.number)),
     )
     plan = TrainingPlan(run)
     coordinator = StreamCoordinator(run, made_data(run.facts), plan)
@@ -153,7 +154,7 @@ def test_listeners_are_told_of_everything_in_order(
     [
         {'metrics': {'every_s': 0.1}},
         {'stream': {'window_items': 1}},
-        {'checkpoint': {'every_s': 0}},
+        {'checkpoint': {'every_s': 0.1, 'every_items': 3}},
         {'stream': {'replay_mb': 1}},
     ],
     ids=str,

@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from dff_nodes.data.facts import read_facts
-from dff_nodes.runs.checkpoint import CheckpointError, CheckpointStore
+from dff_nodes.runs.checkpoint import CheckpointStore
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run, open_run
 from dff_nodes.schedules.plan import TrainingPlan
 from dff_nodes.schedules.run_reference import run_reference
+from dff_nodes.schedules.task import item_to_go_on_with, newest_common_item, train_folder
 
+SAVED_EVERY = 7
 PEERS = {'name': 'threshold', 'peer_normalization': 0.03}
 VARIANTS: dict[str, dict[str, Any]] = {
     'random negatives': {},
@@ -42,13 +44,13 @@ class Crash(Exception):
 
 
 def new_run(runs: Path, name: str, variant: dict[str, Any] | None = None) -> RunFolder:
-    """Make the folder of a run on few of the digits; it saves at the end of every epoch."""
+    """Make the folder of a run on few of the digits; it saves behind every 7th item."""
     settings = {
         'data': {'validation_samples': 1237},
         'network': [{'units': 20}, {'units': 20}],
         'training': {'epochs': 3},
         'evaluation': {'train_samples': 50},
-        'checkpoint': {'every_s': 0},
+        'checkpoint': {'every_items': SAVED_EVERY},
         'compute': {'device': 'cpu'},
     } | (variant or {})
     settings['data'] = {'validation_samples': 1237} | settings['data']
@@ -65,13 +67,20 @@ def ignore(event: dict[str, Any]) -> None:
 
 
 def crash_in_epoch(epoch: int) -> Callable[[dict[str, Any]], None]:
-    """End the run when it tells of its evaluation of an epoch, before that epoch is saved."""
+    """End the run when it tells of its evaluation of an epoch, between two checkpoints."""
 
     def emit(event: dict[str, Any]) -> None:
         if event['event'] == 'evaluation' and event['epoch'] == epoch:
             raise Crash
 
     return emit
+
+
+def items_of(folder: RunFolder, layer: int) -> list[int]:
+    """Give the items of a layer's valid checkpoints."""
+    identity = folder.identity()
+    store = CheckpointStore(folder.checkpoints, layer)
+    return [info.next_item for info in store.valid(identity.run_id, identity.config_hash)[0]]
 
 
 def told(result: dict[str, Any]) -> dict[str, Any]:
@@ -87,9 +96,11 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(tmp_path: Path, variant: dict)
         folder = new_run(tmp_path, f'stopped_{epoch}', variant)
         with pytest.raises(Crash):
             train(folder, crash_in_epoch(epoch))
-        saved = folder.progress().get('next_item', 0)
         plan = TrainingPlan(resolve(folder.config(), read_facts(folder.config().data)))
-        assert saved == (0 if epoch == 0 else plan.end_of_epoch(epoch - 1) + 1)
+        saved = newest_common_item(folder)
+        assert saved % SAVED_EVERY == 0
+        behind = plan.chunks('train') if epoch == 2 else 0
+        assert 0 <= plan.end_of_epoch(epoch) - behind - saved <= SAVED_EVERY
         assert not folder.result_file.exists()
         assert told(train(open_run(folder.path))) == told(whole)
 
@@ -122,16 +133,15 @@ def test_a_run_leaves_its_files(tmp_path: Path) -> None:
     layers = {line.split(',')[1] for line in folder.metrics_file.read_text().splitlines()[1:]}
     assert layers == {'0', '1'}
     for layer in (0, 1):
-        items = CheckpointStore(folder.checkpoints, layer).valid_items(folder.identity().run_id)
-        assert items[-1] == result['items']
-        assert len(items) == 2
+        assert items_of(folder, layer)[-1] == result['items']
+        assert len(items_of(folder, layer)) == 2
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     folder = new_run(tmp_path, 'whole')
     train(folder)
     with pytest.raises(ConfigError, match='has finished'):
-        train(folder)
+        train_folder('', [], tmp_path, 'whole')
 
 
 def test_evaluating_tells_what_training_told_and_changes_nothing(tmp_path: Path) -> None:
@@ -151,16 +161,45 @@ def test_a_run_does_not_go_on_from_the_checkpoints_of_another(tmp_path: Path) ->
         with pytest.raises(Crash):
             train(folder, crash_in_epoch(1))
     shutil.copytree(other.checkpoints, stopped.checkpoints, dirs_exist_ok=True)
-    with pytest.raises(CheckpointError, match=f'run_id {other.identity().run_id}'):
+    assert newest_common_item(stopped) == 0, 'they took the place of its own'
+    assert told(train(stopped)) == told(train(new_run(tmp_path, 'whole')))
+
+
+def test_a_run_does_not_go_on_with_the_journal_of_another(tmp_path: Path) -> None:
+    stopped, other = new_run(tmp_path, 'stopped'), new_run(tmp_path, 'other')
+    for folder in (stopped, other):
+        with pytest.raises(Crash):
+            train(folder, crash_in_epoch(1))
+    shutil.copy(other.journal_file, stopped.journal_file)
+    with pytest.raises(ConfigError, match='cannot be continued.*journal of another run'):
         train(stopped)
 
 
-def test_a_run_does_not_go_on_from_a_torn_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize('layer', [0, 1])
+def test_a_torn_checkpoint_of_one_layer_takes_all_to_the_one_before(
+    tmp_path: Path, layer: int
+) -> None:
     folder = new_run(tmp_path, 'stopped')
     with pytest.raises(Crash):
         train(folder, crash_in_epoch(1))
-    item = folder.progress()['next_item']
-    torn = folder.checkpoints / f'layer_1-{item:09d}.ckpt'
+    older, newer = items_of(folder, layer)
+    torn = folder.checkpoints / f'layer_{layer}-{newer:09d}.ckpt'
     torn.write_bytes(torn.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=f'{torn.name} is torn or changed'):
-        train(folder)
+    assert newest_common_item(folder) == older
+    assert told(train(folder)) == told(train(new_run(tmp_path, 'whole')))
+
+
+@pytest.mark.parametrize('left', [0.0, 0.3, 0.9, 0.999])
+def test_a_journal_that_is_cut_off_takes_the_run_back_to_what_it_tells(
+    tmp_path: Path, left: float
+) -> None:
+    """Checkpoints behind scores that nobody remembers are of no use: none would come again."""
+    variant = VARIANTS['adaptive negatives and one pass']
+    folder = new_run(tmp_path, 'stopped', variant)
+    with pytest.raises(Crash):
+        train(folder, crash_in_epoch(1))
+    journal = folder.journal_file.read_bytes()
+    folder.journal_file.write_bytes(journal[: int(left * len(journal))])
+    assert item_to_go_on_with(folder) <= newest_common_item(folder)
+    assert (item_to_go_on_with(folder) > 0) == (left > 0.3)
+    assert told(train(folder)) == told(train(new_run(tmp_path, 'whole', variant)))

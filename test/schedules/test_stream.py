@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -21,12 +21,13 @@ from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import DataFacts
 from dff_nodes.learning.layer import ForwardForwardLayer
 from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.schedules.decisions import Decision, decisions
 from dff_nodes.schedules.layer_worker import LayerWorker
 from dff_nodes.schedules.plan import EvaluationPlan, TrainingPlan
 from dff_nodes.schedules.reference import ReferenceRun
 from dff_nodes.schedules.stream import Evaluation, StreamCoordinator
 from dff_nodes.stream.codec import ItemDecoder, encode
-from dff_nodes.stream.item import Item, Kind, Mark
+from dff_nodes.stream.item import Item, Kind
 
 MakeRun = Callable[..., ResolvedRun]
 MakeData = Callable[[DataFacts], Dataset]
@@ -101,6 +102,8 @@ class Pipeline:
         self.queues: list[deque[Item]] = [deque() for _ in range(count)]
         self.depths = [chance.randint(1, 4) for _ in range(count)]
         self.scores: list[deque[tuple[int, Tensor]]] = [deque() for _ in range(count)]
+        self.sent = [0] * count
+        """scores of each layer that were given to the coordinator"""
         self.negatives: list[list[int]] = []
         # Some parts are slow: they get their turn less often.
         self.parts = [self._feed]
@@ -141,7 +144,10 @@ class Pipeline:
     def _score(self, layer: int) -> None:
         if self.scores[layer]:
             number, scores = self.scores[layer].popleft()
-            assert self.coordinator.samples_of(number) == len(scores)
+            planned = self.coordinator.scored_item(self.sent[layer])
+            self.sent[layer] += 1
+            assert planned.number == number
+            assert self.coordinator.samples_of(planned) == len(scores)
             self.coordinator.add_scores(layer, number, scores)
 
 
@@ -246,24 +252,38 @@ def made_up_scores(layer: int, item: Item) -> Tensor:
     return torch.randn(item.batch.samples, 3, generator=source)
 
 
-def all_items(coordinator: StreamCoordinator, chance: random.Random | None) -> list[Item]:
-    """Give all items; scores come at once, or as late and mixed as the run allows."""
+def all_items(
+    coordinator: StreamCoordinator,
+    chance: random.Random | None,
+    settled: Collection[int] = (),
+) -> list[Item]:
+    """
+    Give all items; scores come at once, or as late and mixed as the run allows.
+
+    :param settled: items whose scores have come already.
+    """
     items: list[Item] = []
     late: list[tuple[int, Item]] = []
     while not coordinator.finished:
         item = coordinator.next_item()
         if item is not None:
             items.append(item)
-            if item.kind in (Kind.SCORE, Kind.EVALUATE):
+            if item.kind in (Kind.SCORE, Kind.EVALUATE) and item.number not in settled:
                 late += [(layer, item) for layer in range(3)]
         while late and (item is None or chance is None):
-            which = chance.randrange(len(late)) if chance else 0
+            which = chance.choice(first_of_each(late)) if chance else 0
             layer, scored = late.pop(which)
             coordinator.add_scores(layer, scored.number, made_up_scores(layer, scored))
             if chance is not None:
                 break
     assert coordinator.fed
     return items
+
+
+def first_of_each(late: list[tuple[int, Item]]) -> list[int]:
+    """Places of the first scores of each layer, as each layer's come in order."""
+    layers = [layer for layer, _ in late]
+    return [layers.index(layer) for layer in set(layers)]
 
 
 def flat(item: Item) -> tuple:
@@ -408,32 +428,30 @@ def test_waits_for_scores_and_says_which(made_run: MakeRun, made_data: MakeData)
 
 
 @pytest.mark.parametrize('mode', ['random', 'sampled'])
-def test_tells_how_many_samples_awaited_scores_have(
+def test_tells_which_item_a_message_scores_until_it_is_settled(
     made_run: MakeRun, made_data: MakeData, mode: str
 ) -> None:
-    """Also after the batch was trained on, which only adaptive negatives wait for."""
+    """Also before the item is given out, as a layer may be ahead of one that came back."""
     run = scored_run(made_run, mode)
     coordinator = coordinator_of(run, made_data)
-    awaited: dict[int, Item] = {}
-    items = 0
-    while not coordinator.fed:
-        item = coordinator.next_item()
-        if item is None:
-            number, scored = next(iter(awaited.items()))
-            for layer in range(3):
-                coordinator.add_scores(layer, number, made_up_scores(layer, scored))
-            assert coordinator.samples_of(number) is None
-            del awaited[number]
-            continue
-        items += 1
-        if item.kind in (Kind.SCORE, Kind.EVALUATE):
-            awaited[item.number] = item
-        else:
-            assert coordinator.samples_of(item.number) is None
-        for number, scored in awaited.items():
-            assert coordinator.samples_of(number) == scored.batch.samples
-    assert items == TrainingPlan(run).items
-    assert coordinator.samples_of(items) is None
+    plan = TrainingPlan(run)
+    scored = [each for each in plan.from_item(0) if each.kind in (Kind.SCORE, Kind.EVALUATE)]
+    assert coordinator.scored_item(len(scored)) is None
+    assert coordinator.scored_item(7) == scored[7]
+    assert [coordinator.scored_item(each) for each in range(len(scored))] == scored
+    items = {item.number: item for item in all_items(coordinator_of(run, made_data), None)}
+    for sequence, planned in enumerate(scored):
+        item = items[planned.number]
+        assert coordinator.samples_of(planned) == item.batch.samples
+        for layer in range(3):
+            assert coordinator.scored_item(sequence) == planned
+            coordinator.add_scores(layer, planned.number, made_up_scores(layer, item))
+        assert coordinator.scored_item(sequence) is None
+        assert coordinator.settled == sequence + 1
+    assert not coordinator.fed
+    assert [flat(item) for item in all_items(coordinator, None, settled=set(items))] == [
+        flat(item) for item in items.values()
+    ]
 
 
 def test_scores_that_are_not_awaited_are_refused(made_run: MakeRun, made_data: MakeData) -> None:
@@ -441,7 +459,7 @@ def test_scores_that_are_not_awaited_are_refused(made_run: MakeRun, made_data: M
     coordinator = coordinator_of(run, made_data)
     first = coordinator.next_item()
     scores = made_up_scores(0, first)
-    for layer, number in ((0, 1), (0, 99), (0, -1), (3, 0), (-1, 0)):
+    for layer, number in ((0, 3), (0, 999), (0, -1), (3, 0), (-1, 0)):
         with pytest.raises(ValueError, match=f'no scores of item {number} are awaited'):
             coordinator.add_scores(layer, number, scores)
     coordinator.add_scores(0, 0, scores)
@@ -453,16 +471,21 @@ def test_scores_that_are_not_awaited_are_refused(made_run: MakeRun, made_data: M
         coordinator.add_scores(2, 0, scores)
 
 
-def test_only_marks_ask_for_checkpoints_and_the_last_always_does(
+def test_any_item_may_ask_for_checkpoints_and_the_last_always_does(
     made_run: MakeRun, made_data: MakeData
 ) -> None:
     run = made_run(**settings_of('random', 'swish'))
-    for save in (True, False):
+    wholes = []
+    for save in (set(), {0, 5, 6, 11}):
         coordinator = coordinator_of(run, made_data)
-        coordinator.save_at_marks = save
-        items = all_items(coordinator, None)
-        asked = [item.mark for item in items if item.checkpoint]
-        assert asked == ([Mark.END_OF_EPOCH] if save else []) + [Mark.END_OF_RUN]
+        items = []
+        while not coordinator.fed:
+            coordinator.save_next = len(items) in save
+            items.append(coordinator.next_item())
+        asked = {item.number for item in items if item.checkpoint}
+        assert asked == save | {TrainingPlan(run).items - 1}
+        wholes.append([flat(replace(item, checkpoint=False)) for item in items])
+    assert wholes[0] == wholes[1], 'it changes nothing else'
 
 
 def test_evaluations_count_what_is_right(made_run: MakeRun, made_data: MakeData) -> None:
@@ -496,24 +519,67 @@ def test_evaluations_count_what_is_right(made_run: MakeRun, made_data: MakeData)
         assert evaluation.layer_accuracy == pytest.approx([1.0, 0.0, 1 - zero[evaluation.split]])
 
 
-def test_a_run_goes_on_with_the_items_it_would_have_had(
-    made_run: MakeRun, made_data: MakeData
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(
+    st.sampled_from(sorted(MODES)),
+    st.lists(st.tuples(st.integers(0, 12), st.floats(0, 1)), max_size=5),
+    st.integers(0, 2**32),
+)
+def test_a_coordinator_may_be_thrown_away_at_any_moment(
+    made_run: MakeRun,
+    made_data: MakeData,
+    mode: str,
+    crashes: list[tuple[int, float]],
+    seed: int,
 ) -> None:
-    run = scored_run(made_run)
-    whole = all_items(coordinator_of(run, made_data), None)
-    first = TrainingPlan(run).end_of_epoch(0) + 1
-    rest = all_items(coordinator_of(run, made_data, first), None)
-    assert [flat(item) for item in rest] == [flat(item) for item in whole[first:]]
-    with pytest.raises(ValueError, match='is not the first'):
-        coordinator_of(run, made_data, first + 1)
+    """Made again from what was decided, it gives the same items, whichever are wanted again."""
+    run = scored_run(made_run, mode)
+    dataset, plan = made_data(run.facts), TrainingPlan(run)
+    whole = all_items(undisturbed := coordinator_of(run, made_data), None)
+    right = [each.as_record() for each in undisturbed.take_decisions()]
+    chance, journal, first = random.Random(seed), [], 0
+    for steps, share in [*crashes, (10**6, 0.0)]:
+        coordinator = StreamCoordinator(run, dataset, plan, None, decisions(journal))
+        coordinator.rewind(first, decisions(journal))
+        # Layers may be ahead of what is given out: their scores come before the items.
+        told, given = [coordinator.settled] * 3, first
+        for _ in range(steps):
+            if coordinator.finished:
+                break
+            item = coordinator.next_item() if chance.random() < 0.4 else None
+            if item is not None:
+                assert flat(item) == flat(whole[item.number])
+                assert item.number == given
+                given += 1
+            else:
+                layer = chance.randrange(3)
+                planned = coordinator.scored_item(told[layer])
+                if planned is not None and planned.number < given + 3:
+                    scores = made_up_scores(layer, whole[planned.number])
+                    coordinator.add_scores(layer, planned.number, scores)
+                    told[layer] += 1
+            journal += [each.as_record() for each in coordinator.take_decisions()]
+        assert journal == right[: len(journal)]
+        first = int(share * given)
+    assert coordinator.finished
+    assert journal == right
+    assert coordinator.evaluations == undisturbed.evaluations
+
+
+def test_decisions_of_another_run_are_refused(made_run: MakeRun, made_data: MakeData) -> None:
+    run, data = scored_run(made_run), made_data
+    dataset, plan = data(run.facts), TrainingPlan(run)
+    for wrong in (Decision(1, correct=(1, 1, 1, 1)), Decision(0, correct=(1,)), Decision(99)):
+        with pytest.raises(ValueError, match=f'item {wrong.item} is not of this run'):
+            StreamCoordinator(run, dataset, plan, None, [wrong])
 
 
 def test_answers_of_an_evaluation_are_kept(made_run: MakeRun, made_data: MakeData) -> None:
     run = made_run(**settings_of('random', 'swish'))
-    plan = EvaluationPlan(run.facts.test_samples, run.evaluation_batch)
-    coordinator = StreamCoordinator(run, made_data(run.facts), plan, 40)
+    plan = EvaluationPlan(run.facts.test_samples, run.evaluation_batch, 40)
+    coordinator = StreamCoordinator(run, made_data(run.facts), plan)
     items = all_items(coordinator, None)
-    assert [item.number for item in items] == list(range(40, 40 + plan.items))
+    assert [item.number for item in items] == list(range(40, plan.items))
     scored = items[:-1]
     assert len(coordinator.answers) == len(scored)
     for item, (together, *each) in zip(scored, coordinator.answers, strict=True):

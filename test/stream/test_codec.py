@@ -439,8 +439,7 @@ def test_a_damaged_message_is_refused_or_means_what_it_says(
         told = ('number', 'kind', 'mark', 'checkpoint', 'epoch', 'positive', 'labels')
         assert all(getattr(again, name) == getattr(wire, name) for name in told)
     else:
-        # Only a MARK may ask for a checkpoint; elsewhere the flag means nothing.
-        assert again == replace(wire, checkpoint=False)
+        assert again == wire
 
 
 # ---- scores --------------------------------------------------------------------------------

@@ -82,9 +82,10 @@ def test_a_new_sender_goes_on_where_the_old_one_stopped() -> None:
     receiver = Receiver(0, 4, 1)
     receiver.offer(0, 1, 'm0')
     assert receiver.offer(0, 2, 'm0 again') is Verdict.DUPLICATE
-    assert receiver.offer(1, 1, 'late') is Verdict.STALE
-    assert receiver.offer(1, 2, 'm1') is Verdict.ACCEPTED
-    assert [receiver.take(), receiver.take()] == ['m0', 'm1']
+    assert receiver.offer(1, 1, 'm1') is Verdict.ACCEPTED, 'a duplicate was not looked into'
+    assert receiver.offer(2, 2, 'm2') is Verdict.ACCEPTED
+    assert receiver.offer(3, 1, 'late') is Verdict.STALE
+    assert [receiver.take() for _ in range(3)] == ['m0', 'm1', 'm2']
 
 
 def test_credit_tells_what_is_durable() -> None:

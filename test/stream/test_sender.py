@@ -13,6 +13,7 @@ from dff_nodes.stream.sender import (
     GAP_SHARE,
     LONGEST_RESEND_S,
     NoCredit,
+    Rewind,
     Sender,
     StreamError,
 )
@@ -190,20 +191,55 @@ def test_credits_from_before_a_restart_are_ignored() -> None:
     assert not sender.has_room(0)
 
 
-def test_a_receiver_cannot_have_what_was_never_sent() -> None:
-    sender = sender_with(pushed=2)
-    with pytest.raises(StreamError, match='expects message 3.*before 2 were sent'):
-        sender.on_credit(credit(3, 8), 1.0)
+def test_a_receiver_cannot_have_what_there_is_not() -> None:
+    sender: Sender = Sender(0, 1000, RESEND_S, end=5)
+    sender.on_credit(credit(0, 8), 0.0)
+    for number in range(2):
+        sender.push(f'm{number}', 10, 0.0)
+    with pytest.raises(StreamError, match='expects message 6, but there are 5'):
+        sender.on_credit(credit(6, 8), 1.0)
     assert (sender.acknowledged, sender.kept_bytes, sender.heard_s) == (0, 20, 0.0)
 
 
-def test_a_receiver_that_lost_what_is_kept_no_more_is_told_so() -> None:
+def test_what_the_sender_before_sent_may_arrive_at_any_time() -> None:
+    """The first credit that a sender hears may be older than messages that are under way."""
+    sender: Sender = Sender(3, 1000, RESEND_S)
+    sender.on_credit(credit(5, 0, durable=3), 0.0)
+    assert [sender.push(f'm{number}', 10, 0.0) for number in (3, 4)] == [None, None]
+    assert not sender.has_room(0)
+    assert sender.on_credit(credit(8, 1, durable=3), 1.0) == []
+    assert [sender.push(f'm{number}', 10, 0.0) for number in (5, 6, 7)] == [None] * 3
+    assert sender.push('m8', 10, 0.0).sequence == 8
+    assert sender.kept_bytes == 60, 'what is not durable is kept, sent or not'
+
+
+def test_what_is_durable_is_neither_sent_nor_kept_again() -> None:
+    sender: Sender = Sender(0, 35, RESEND_S)
+    sender.on_credit(credit(8, 4, durable=6), 0.0)
+    assert [sender.push(f'm{number}', 10, 0.0) for number in range(8)] == [None] * 8
+    assert sender.kept_bytes == 20
+    assert numbers([sender.push('m8', 10, 0.0)]) == [8]
+    again = sender.on_credit(credit(6, 4, incarnation=2, durable=6), 1.0)
+    assert numbers(again) == [6, 7, 8], 'also what this sender never sent before'
+
+
+def test_a_receiver_that_lost_what_is_kept_no_more_rewinds_the_sender() -> None:
     sender = sender_with(pushed=4)
     sender.on_credit(credit(4, 8, durable=3), 1.0)
-    with pytest.raises(StreamError, match='restarted and expects message 2.*from 3 on are kept'):
-        sender.on_credit(credit(2, 8, incarnation=2), 2.0)
+    for _ in range(2):
+        with pytest.raises(Rewind, match='wants message 2 again') as raised:
+            sender.on_credit(credit(2, 8, incarnation=2), 2.0)
+        assert raised.value.sequence == 2
     assert sender.acknowledged == 4
     assert numbers(sender.on_credit(credit(3, 8, incarnation=2), 3.0)) == [3]
+
+
+def test_a_sender_ahead_of_its_receiver_is_rewound_at_their_first_meeting() -> None:
+    sender: Sender = Sender(7, 1000, RESEND_S)
+    assert not sender.met
+    with pytest.raises(Rewind):
+        sender.on_credit(credit(6, 8), 0.0)
+    assert not sender.met
 
 
 def test_no_credit_is_a_stream_error() -> None:
