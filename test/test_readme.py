@@ -25,6 +25,7 @@ ELSEWHERE = {
     'colcon build': 'test_packaging.py',
     'source install/setup.bash': 'test_packaging.py',
     'ros2 launch': 'nodes/test_launch_file.py, where launch_ros is',
+    'sudo ./dff lab': 'lab/, as root; on MNIST and with chaos in bench/chaos.py',
 }
 """commands that other tests run, and which"""
 LIMIT_S = 400

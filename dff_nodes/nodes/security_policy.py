@@ -31,6 +31,8 @@ EVERY_NODE_ANSWERS = (
     'set_parameters_atomically',
 )
 """get_type_description: Jazzy and later"""
+REPLICA_FROM_LAYER = ('replica', 'restore_credit')
+REPLICA_TO_LAYER = ('replica_credit', 'restore')
 
 
 @dataclass(frozen=True)
@@ -43,37 +45,62 @@ class NodePolicy:
     reply: list[str]
 
 
-def node_policies(layers: list[str], namespace: str) -> list[NodePolicy]:
+def node_policies(
+    layers: list[str], namespace: str, replicate: bool = False, spares: bool = False
+) -> list[NodePolicy]:
     """
     Give the policy of every node, coordinator first.
 
+    A spare device has the enclaves of the layers that it may become, besides its own.
+
     :param layers: names of the layers, first to last.
+    :param replicate: whether checkpoints travel to the coordinator and back.
+    :param spares: whether there are spare devices.
     """
+    spare = _node('spare', namespace, publish=[], subscribe=['config', 'status'])
     return [
-        _coordinator(layers, namespace),
-        *(_layer(layers, index, namespace) for index in range(len(layers))),
+        _coordinator(layers, namespace, replicate),
+        *(_layer(layers, index, namespace, replicate) for index in range(len(layers))),
+        *([spare] if spares else []),
     ]
 
 
-def _coordinator(layers: list[str], namespace: str) -> NodePolicy:
+def _coordinator(layers: list[str], namespace: str, replicate: bool) -> NodePolicy:
+    gives = ('goodness_credit', *(REPLICA_TO_LAYER if replicate else ()))
+    takes = REPLICA_FROM_LAYER if replicate else ()
     return _node(
         'coordinator',
         namespace,
-        publish=['config', f'{layers[0]}/input', *(f'{each}/goodness_credit' for each in layers)],
-        subscribe=['config', f'{layers[0]}/credit', 'goodness', 'metrics', 'status'],
-        reply=['pause'],
+        publish=['config', f'{layers[0]}/input', *_topics(layers, gives)],
+        subscribe=[
+            'config',
+            f'{layers[0]}/credit',
+            'goodness',
+            'metrics',
+            'status',
+            *_topics(layers, takes),
+        ],
+        reply=('pause',),
     )
 
 
-def _layer(layers: list[str], index: int, namespace: str) -> NodePolicy:
+def _topics(layers: list[str], names: tuple[str, ...]) -> list[str]:
+    return [f'{layer}/{name}' for layer in layers for name in names]
+
+
+def _layer(layers: list[str], index: int, namespace: str, replicate: bool) -> NodePolicy:
     me, behind = layers[index], layers[index + 1 : index + 2]
+    gives = REPLICA_FROM_LAYER if replicate else ()
+    takes = REPLICA_TO_LAYER if replicate else ()
     return _node(
         me,
         namespace,
         publish=[f'{me}/credit', 'goodness', 'metrics', 'status']
-        + [f'{each}/input' for each in behind],
+        + [f'{each}/input' for each in behind]
+        + _topics([me], gives),
         subscribe=['config', f'{me}/goodness_credit', f'{me}/input', 'status']
-        + [f'{each}/credit' for each in behind],
+        + [f'{each}/credit' for each in behind]
+        + _topics([me], takes),
     )
 
 
@@ -89,11 +116,13 @@ def _node(
     )
 
 
-def policy_xml(layers: list[str], namespace: str) -> str:
-    """Write the policy as XML, one enclave for each node, named after it."""
+def policy_xml(
+    layers: list[str], namespace: str, replicate: bool = False, spares: bool = False
+) -> str:
+    """Write the policy as XML, one enclave for each node, named after it; see node_policies."""
     policy = ElementTree.Element('policy', version=SCHEMA_VERSION)
     enclaves = ElementTree.SubElement(policy, 'enclaves')
-    for node in node_policies(layers, namespace):
+    for node in node_policies(layers, namespace, replicate, spares):
         enclave = ElementTree.SubElement(enclaves, 'enclave', path=f'{namespace}/{node.name}')
         profiles = ElementTree.SubElement(enclave, 'profiles')
         profile = ElementTree.SubElement(profiles, 'profile', ns=namespace, node=node.name)
@@ -127,7 +156,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         namespace = _absolute(options.namespace or Path(options.config).stem)
-        print(policy_xml(layer_names(load_config(options.config)), namespace), end='')
+        config = load_config(options.config)
+        replicate, spares = config.checkpoint.replicate, bool(config.spares)
+        print(policy_xml(layer_names(config), namespace, replicate, spares), end='')
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -24,7 +24,15 @@ from functools import partial
 from typing import Any
 
 import rclpy
-from dff_msgs.msg import Activations, Credit, Goodness, LayerMetrics, LayerStatus, RunConfig
+from dff_msgs.msg import (
+    Activations,
+    CheckpointChunk,
+    Credit,
+    Goodness,
+    LayerMetrics,
+    LayerStatus,
+    RunConfig,
+)
 from rcl_interfaces.srv import GetParameterTypes
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -201,6 +209,24 @@ SCORES = [
     *RAW,
     Kind('endless scores', endless, counted=False),
 ]
+WRONG_CHUNKS = [
+    Kind('huge total', sets(total=lambda numbers: numbers.choice([1 << 40, (1 << 64) - 1]))),
+    Kind('offset beyond the end', sets(offset=far)),
+    Kind('more data than the file', sets(total=1)),
+    Kind('no data', sets(data=array('B'))),
+    Kind('long data', sets(data=zeros(300_000), total=1 << 20)),
+    Kind('another layer', sets(layer=lambda numbers: numbers.randint(100, 65535))),
+]
+CHUNKS = [
+    FOREIGN,
+    REPLAYED,
+    Kind('old incarnation', sets(incarnation=0)),
+    Kind('leaping incarnation', sets(incarnation=HIGHEST)),
+    Kind('future', sets(sequence=far)),
+    *numbered(WRONG_CHUNKS),
+    *RAW,
+    Kind('endless data', endless, counted=False),
+]
 STATUSES = [
     FOREIGN,
     Kind('old incarnation', sets(incarnation=0)),
@@ -254,6 +280,8 @@ class Target:
         """Topic on which the receiver says what it wants."""
         if self.type is Goodness:
             return f'layer_{self.genuine.layer}/goodness_credit'
+        if self.type is CheckpointChunk:
+            return f'{self.topic}_credit'
         return self.topic.replace('input', 'credit')
 
     @property
@@ -276,6 +304,8 @@ def targets(layers: int) -> Iterator[Target]:
         yield Target(f'{me}/input', Activations, kinds, lambda _, me=me: [me])
         yield Target(f'{me}/credit', Credit, CREDITS, lambda _, before=before: [before])
         yield Target(f'{me}/goodness_credit', Credit, CREDITS, lambda _, me=me: [me])
+        yield Target(f'{me}/replica', CheckpointChunk, CHUNKS, lambda _: nodes[:1])
+        yield Target(f'{me}/replica_credit', Credit, CREDITS, lambda _, me=me: [me])
 
     def of_status(message: LayerStatus) -> list[str]:
         """Beside the coordinator, the layer itself and the one behind heed its heartbeat."""
@@ -370,7 +400,7 @@ class Fuzzer:
         """Send one message."""
         message = copy.deepcopy(target.genuine)
         if kind.number:
-            name = 'sequence' if target.type is Goodness else 'item'
+            name = 'item' if target.type is Activations else 'sequence'
             number = self.wanted[target.wanted_on] if kind.number == 'next' else far(self.numbers)
             setattr(message, name, number)
         hostile = kind.change(message, self.numbers)

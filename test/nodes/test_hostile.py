@@ -42,6 +42,10 @@ def test_hostile_messages_change_nothing(dff: Dff, count: int, epochs: int) -> N
         training__epochs=epochs,
         training__negatives__mode='adaptive',
         stream__window_items=16,
+        # What a sender keeps for replay grows to this at first, attack or not.
+        stream__replay_mb=8,
+        checkpoint__replicate=True,
+        checkpoint__every_s=1,
     )
     process = dff.start('train', '--json', '--name', 'attacked', *few)
     names = ['coordinator', 'layer_0', 'layer_1']

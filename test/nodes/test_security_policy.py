@@ -69,9 +69,17 @@ def test_a_wrong_request_is_named(capsys: pytest.CaptureFixture, tmp_path: Path)
     assert '1run' in capsys.readouterr().err
 
 
+def test_a_spare_has_an_enclave_too() -> None:
+    names = [policy.name for policy in node_policies(LAYERS, '/run', True, spares=True)]
+    assert names == ['coordinator', *LAYERS, 'spare']
+
+
 @pytest.mark.ros
-def test_the_policy_allows_what_the_nodes_do(dff: Dff) -> None:
-    values = settings(network=[{'units': 20}] * 3, training__epochs=2000)
+@pytest.mark.parametrize('replicate', [False, True])
+def test_the_policy_allows_what_the_nodes_do(dff: Dff, replicate: bool) -> None:
+    values = settings(
+        network=[{'units': 20}] * 3, training__epochs=2000, checkpoint__replicate=replicate
+    )
     process = dff.start('train', '--json', '--name', 'watched', *values)
     dff.node('layer_2')
     done = subprocess.run(
@@ -86,7 +94,7 @@ def test_the_policy_allows_what_the_nodes_do(dff: Dff) -> None:
     dff.finish(process)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
-    for policy in node_policies(LAYERS, '/watched'):
+    for policy in node_policies(LAYERS, '/watched', replicate):
         found = seen[policy.name]
         assert found['publish'] == policy.publish
         assert found['subscribe'] == policy.subscribe
