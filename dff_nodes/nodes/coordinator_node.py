@@ -60,8 +60,8 @@ SILENT_S = 3.0
 """without a heartbeat for so long besides two that may be missed, a layer is waited for"""
 PAUSE_S = 3.0
 """for all layers to save behind the same item; then each saves where it is"""
-SAVE_AT_SHARE = 0.25
-"""of stream.replay_mb over the widest hop"""
+SAVE_AT_SHARE = 0.2
+"""of stream.replay_mb over the widest hop: before any layer would do so by itself"""
 
 
 class CoordinatorNode(Participant):

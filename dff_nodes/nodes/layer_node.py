@@ -39,8 +39,8 @@ from dff_nodes.stream.receiver import Receiver
 
 LISTEN_BEATS = 1.5
 """heartbeats within which another node of the same layer must be heard"""
-SAVE_AT_SHARE = 0.3
-"""of stream.replay_mb over this hop; the coordinator asks at a quarter, so that all save alike"""
+SAVE_AT_SHARE = 0.25
+"""of stream.replay_mb over this hop"""
 
 
 class LayerNode(Participant):
@@ -239,6 +239,8 @@ class LayerNode(Participant):
         """Item before which nothing will be asked for again; all in an evaluation."""
         if not self.run_config.training:
             return None
+        # Receivers that got on since the last checkpoint allow to promise more.
+        self.saver.promise(self._can_begin_at)
         replicated = self.upload.durable if self.upload else self.saver.durable
         return min(self.saver.durable, replicated)
 
@@ -308,7 +310,7 @@ class LayerNode(Participant):
         if self.outgoing is not None:
             self.outgoing.begin(first_item, replay, stream.resend_s)
         self.scores.begin(self.worker.scored, replay, stream.resend_s)
-        self._received_at_save = self.incoming.received_bytes
+        self._taken_at_save = self.incoming.taken_bytes
         self.incoming.begin(Receiver(first_item, stream.window_items, self.incarnation))
         self._beat()
 
@@ -320,7 +322,7 @@ class LayerNode(Participant):
         if not self.saver.saved:
             return LayerWorker(layer, 0)
         self._await_receivers()
-        self.saver.forget(self._can_begin_at)
+        self.saver.forget(self._can_begin_at, self._is_settled)
         info = self.saver.newest(self._can_begin_at)
         if info is None:
             self.get_logger().warning(
@@ -359,6 +361,11 @@ class LayerNode(Participant):
         """Whether all that receivers still want can be made from a checkpoint."""
         behind = self.outgoing is None or info.next_item <= self.outgoing.wanted
         return behind and info.scored <= self.scores.wanted
+
+    def _is_settled(self, info: CheckpointInfo) -> bool:
+        """Whether the coordinator has written down all that was scored until a checkpoint."""
+        credit = self.scores.credit
+        return credit is not None and info.scored <= credit.durable
 
     def _await_receivers(self) -> None:
         """What the receivers want decides how far to go back."""
@@ -459,10 +466,10 @@ class LayerNode(Participant):
 
     def _save_if_due(self, item: Item) -> None:
         """Save where the stream says so, or before the sender runs out of room for replay."""
-        kept = self.incoming.received_bytes - self._received_at_save
+        kept = self.incoming.taken_bytes - self._taken_at_save
         filling = kept > SAVE_AT_SHARE * self.resolved.config.stream.replay_mb * 1e6
         if item.checkpoint or filling or self._take_saving_error():
-            self._received_at_save = self.incoming.received_bytes
+            self._taken_at_save = self.incoming.taken_bytes
             self._save()
 
     def _save(self) -> None:
@@ -491,7 +498,7 @@ class LayerNode(Participant):
     def _on_saved(self) -> None:
         """Forget the checkpoints that no fault can ask for; in the saving thread."""
         with self.changed:
-            self.saver.forget(self._can_begin_at)
+            self.saver.forget(self._can_begin_at, self._is_settled)
             self.changed.notify_all()
         if self.upload is not None:
             self.upload.upload(self.saver.saved[-1])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -227,6 +228,9 @@ class IncomingLink:
         self._name = name
         self._durable = durable
         self.received_bytes = 0
+        self.taken_bytes = 0
+        """payload of the messages that were taken"""
+        self._sizes: deque[int] = deque()
         self.heard_s: float | None = None
         self._credits = node.create_publisher(msg.Credit, credit_topic, qos.CREDIT)
         node.create_timer(CREDIT_PERIOD_S, self.give_credit)
@@ -235,6 +239,7 @@ class IncomingLink:
         """Begin with the receiver's first message, or begin again there, and say so."""
         with self._guard.changed:
             self._receiver = receiver
+            self._sizes.clear()
         self.give_credit()
 
     @property
@@ -262,6 +267,7 @@ class IncomingLink:
                 return
             if verdict == Verdict.ACCEPTED:
                 self.received_bytes += size
+                self._sizes.append(size)
             self._guard.changed.notify_all()
         if verdict == Verdict.STALE:
             self._guard.reject(self._name, 'its sender has been replaced by a newer one')
@@ -283,6 +289,8 @@ class IncomingLink:
         """Give out the next content, None if it has not come."""
         with self._guard.changed:
             content = self._receiver.take()
+            if content is not None:
+                self.taken_bytes += self._sizes.popleft()
             due = self._receiver.credit_is_due
         if due:
             self.give_credit()

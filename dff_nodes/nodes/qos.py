@@ -25,9 +25,9 @@ def bulk(window_items: int) -> QoSProfile:
     return _reliable(2 * window_items, DurabilityPolicy.VOLATILE)
 
 
-CREDIT = _reliable(10, DurabilityPolicy.VOLATILE)
+CREDIT = _reliable(100, DurabilityPolicy.VOLATILE)
 """cumulative, so a lost one is harmless"""
-STATUS = _reliable(10, DurabilityPolicy.VOLATILE)
+STATUS = _reliable(50, DurabilityPolicy.VOLATILE)
 METRICS = _reliable(50, DurabilityPolicy.VOLATILE)
 LATCHED = _reliable(1, DurabilityPolicy.TRANSIENT_LOCAL)
 """configuration: a node that comes late gets it at once"""

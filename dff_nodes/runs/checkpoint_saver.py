@@ -118,7 +118,11 @@ class CheckpointSaver:
         if fallback is not None:
             self.durable = max(self.durable, min(*self._behind(), fallback.next_item))
 
-    def forget(self, usable: Callable[[CheckpointInfo], bool]) -> None:
+    def forget(
+        self,
+        usable: Callable[[CheckpointInfo], bool],
+        settled: Callable[[CheckpointInfo], bool] = lambda info: True,
+    ) -> None:
         """
         Forget the checkpoints that no fault can ask for.
 
@@ -127,9 +131,15 @@ class CheckpointSaver:
 
         :param usable: whether all that receivers want can be made from it. The newest of these
             is kept too, as this node would go back to it.
+        :param settled: whether it would still be usable if all nodes died at once. The newest
+            two of these are kept too, and what is newer: nodes far apart have more on their way
+            than one interval.
         """
         fallback = self.newest(usable)
+        safe = [info.next_item for info in self.saved if settled(info)]
+        from_here = safe[-KEPT] if len(safe) >= KEPT else 0
         kept = {*self._behind(), *self.items[-KEPT:], *([fallback.next_item] if fallback else [])}
+        kept |= {item for item in self.items if item >= from_here}
         self.saved = [info for info in self.saved if info.next_item in kept]
         self.store.keep(kept)
         self.promise(usable)

@@ -12,6 +12,10 @@ from dff_nodes.stream.credit import Credit
 
 Payload = TypeVar('Payload')
 LONGEST_RESEND_S = 30.0
+FULL_WAITS = 10
+"""times resend_s without room until what the receiver has is forgotten"""
+LARGEST_LEAP = 4096
+"""messages of the sender before this one that may still be under way: some windows"""
 GAP_SHARE = 0.25
 """a gap that the receiver reports is filled after this share of resend_s at the earliest"""
 
@@ -79,12 +83,17 @@ class Sender(Generic[Payload]):
         self._wait_s = resend_s
         self._end = end
         self._limit = first
+        self._is_full = False
+        self._full_since_s: float | None = None
         self._incarnation = -1
         self._kept: deque[Sent[Payload]] = deque()
 
     def has_room(self, size: int) -> bool:
         """Whether a message of so many bytes may be pushed now."""
-        return self.next_sequence < self._limit and (self.kept_bytes + size <= self.replay_bytes)
+        if self.next_sequence >= self._limit:
+            return False
+        self._is_full = self.kept_bytes + size > self.replay_bytes
+        return not self._is_full
 
     @property
     def all_acknowledged(self) -> bool:
@@ -148,16 +157,40 @@ class Sender(Generic[Payload]):
 
     def overdue(self, now: float) -> list[Sent[Payload]]:
         """Give what must go out again because nothing was heard of it for long."""
+        self._make_room(now)
         again = self._again(now, self._wait_s)
         if again:
             self._wait_s = min(2 * self._wait_s, LONGEST_RESEND_S)
         return again
+
+    def _make_room(self, now: float) -> None:
+        """
+        Forget half of what is kept, if nothing moves because there is no room for more.
+
+        The receiver has it all but has not saved it, and saves by what it receives: after some
+        crashes both would wait for ever. Should it be asked for, Rewind has it made again.
+        """
+        if not (self._is_full and self.all_acknowledged):
+            self._full_since_s = None
+        elif self._full_since_s is None:
+            self._full_since_s = now
+        elif now - self._full_since_s > FULL_WAITS * self._resend_s:
+            self._full_since_s = None
+            self._is_full = False
+            while self._kept and self.kept_bytes > self.replay_bytes // 2:
+                self.kept_bytes -= self._kept.popleft().size
 
     def _check(self, credit: Credit) -> None:
         # It may have more than was pushed here: what was sent before this sender came back.
         if credit.expected > self._end:
             raise StreamError(
                 f'the receiver expects message {credit.expected}, but there are {self._end}'
+            )
+        known = max(self.next_sequence, self.acknowledged, self._limit) + LARGEST_LEAP
+        if self.met and credit.expected > known:
+            raise StreamError(
+                f'the receiver expects message {credit.expected}, though it can have no more '
+                f'than {known}'
             )
         oldest = self._kept[0].sequence if self._kept else self.next_sequence
         if credit.incarnation > self._incarnation and credit.expected < oldest:

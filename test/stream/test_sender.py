@@ -10,7 +10,9 @@ import pytest
 
 from dff_nodes.stream.credit import Credit
 from dff_nodes.stream.sender import (
+    FULL_WAITS,
     GAP_SHARE,
+    LARGEST_LEAP,
     LONGEST_RESEND_S,
     NoCredit,
     Rewind,
@@ -199,6 +201,32 @@ def test_a_receiver_cannot_have_what_there_is_not() -> None:
     with pytest.raises(StreamError, match='expects message 6, but there are 5'):
         sender.on_credit(credit(6, 8), 1.0)
     assert (sender.acknowledged, sender.kept_bytes, sender.heard_s) == (0, 20, 0.0)
+
+
+def test_a_receiver_cannot_leap() -> None:
+    sender: Sender = Sender(0, 1000, RESEND_S)
+    sender.on_credit(credit(0, 8), 0.0)
+    with pytest.raises(StreamError, match='it can have no more than'):
+        sender.on_credit(credit(8 + LARGEST_LEAP + 1, 8), 1.0)
+    assert sender.acknowledged == 0
+
+
+def test_a_sender_without_room_does_not_wait_for_ever() -> None:
+    """The receiver has all and saves nothing: what it has is forgotten, to be made again."""
+    sender: Sender = Sender(0, 40, RESEND_S)
+    sender.on_credit(credit(0, 8), 0.0)
+    for number in range(4):
+        sender.push(f'm{number}', 10, 0.0)
+    sender.on_credit(credit(4, 8, durable=0), 0.0)
+    assert not sender.has_room(10)
+    for now in range(FULL_WAITS + 1):
+        assert sender.overdue(now * RESEND_S) == []
+        assert not sender.has_room(10)
+    sender.overdue((FULL_WAITS + 2) * RESEND_S)
+    assert sender.has_room(10) and sender.kept_bytes == 20
+    with pytest.raises(Rewind) as wanted:
+        sender.on_credit(credit(1, 8, incarnation=2), 20.0)
+    assert wanted.value.sequence == 1
 
 
 def test_what_the_sender_before_sent_may_arrive_at_any_time() -> None:
