@@ -51,7 +51,7 @@ def main() -> int:
         'chaos',
         {
             'config': 'config/lab_pi4.yaml',
-            'epochs': arguments.epochs,
+            'settings': values,
             'plan': plan,
             'loss': arguments.loss,
             'injected': answer['chaos'],

@@ -25,8 +25,8 @@ def test_bad_links_and_slow_devices_change_no_weight(dff: Dff) -> None:
     done = dff.run('lab', '--json', '--name', 'lab', *SMALL, *limits)
     assert done.status == 0, done.errors
     expected = dff.run('train', '--json', '--reference', '--name', 'reference', *SMALL)
-    assert done.answer['weights_sha256'] == expected.answer['weights_sha256']
-    assert done.answer['history'] == expected.answer['history']
+    for key in ('applied_items_sha256', 'weights_sha256', 'history', 'items'):
+        assert done.answer[key] == expected.answer[key]
     lab = done.answer['lab']
     devices = lab['devices']
     assert list(devices) == ['desk', 'pi0', 'pi1']
@@ -100,7 +100,6 @@ def test_a_network_too_big_for_one_device_trains_over_four(dff: Dff) -> None:
     assert not any(each['out_of_memory_kills'] for each in used)
 
 
-@pytest.mark.slow
 def test_chaos_changes_no_weight(dff: Dff) -> None:
     run = settings(
         network=[{'units': 100}, {'units': 100}],
@@ -108,11 +107,12 @@ def test_chaos_changes_no_weight(dff: Dff) -> None:
         evaluation__every_epochs=20,
         checkpoint__every_s=1,
     )
-    chaos = ['--chaos', 'every=2s seed=3 faults=kill,stop,link count=8 settle=6s']
-    done = dff.run('lab', '--json', '--name', 'chaos', *run, '--cpu', '0.3', *chaos)
+    chaos = ['--chaos', 'every=2s seed=3 faults=kill,stop,link count=8 settle=4s']
+    link = ['--cpu', '0.5', '--loss', '1%']
+    done = dff.run('lab', '--json', '--name', 'chaos', *run, *link, *chaos)
     assert done.status == 0, done.errors
-    assert sum(done.answer['chaos'].values()) > 0
-    assert sum(done.answer['restarts'].values()) == done.answer['chaos']['kill']
+    assert sum(done.answer['chaos'].values()) == 8
+    assert sum(done.answer['restarts'].values()) >= done.answer['chaos']['kill'] > 0
     expected = dff.run('train', '--json', '--reference', '--name', 'calm', *run)
-    assert done.answer['weights_sha256'] == expected.answer['weights_sha256']
-    assert done.answer['history'] == expected.answer['history']
+    for key in ('applied_items_sha256', 'weights_sha256', 'history', 'items'):
+        assert done.answer[key] == expected.answer[key]
