@@ -79,7 +79,6 @@ class LayerNode(Participant):
             floating_point_range=[FloatingPointRange(from_value=1.0, to_value=86400.0, step=0.0)],
         )
         self.incarnation = 0
-        self._created_s = time.monotonic()
         self._pending: msg.RunConfig | None = None
         self.resolved: ResolvedRun | None = None
         warm_up()
@@ -105,6 +104,7 @@ class LayerNode(Participant):
         self.create_subscription(msg.LayerStatus, 'status', self._on_status, qos.STATUS)
         self.create_subscription(msg.RunConfig, 'config', self._on_config, qos.LATCHED)
         self.create_timer(self.heartbeat_s, self._beat)
+        self._created_s = time.monotonic()
 
     # ---- configuration -------------------------------------------------------------------
 

@@ -184,6 +184,25 @@ def test_security_is_told_by_the_middleware_library(tmp_path):
     assert software.has_security('rmw_zenoh_cpp', [tmp_path]) is None
 
 
+@pytest.mark.parametrize(
+    ('has', 'enable', 'strategy', 'status', 'said'),
+    [
+        (False, '', '', OK, 'not possible: rmw_fastrtps_cpp was built without DDS security'),
+        (True, '', '', OK, 'off: everybody'),
+        (True, 'true', '', WARNING, 'ROS_SECURITY_STRATEGY is not set'),
+        (True, 'true', 'Permissive', WARNING, 'ROS_SECURITY_STRATEGY is Permissive'),
+        (True, 'true', 'Enforce', OK, 'on, enforced'),
+    ],
+)
+def test_who_may_take_part_in_a_run_is_told(monkeypatch, has, enable, strategy, status, said):
+    monkeypatch.setattr(software, 'has_security', lambda rmw, folders: has)
+    monkeypatch.setenv('ROS_SECURITY_ENABLE', enable)
+    monkeypatch.setenv('ROS_SECURITY_STRATEGY', strategy)
+    found = software.security('rmw_fastrtps_cpp')
+    assert found.status == status
+    assert said in found.value
+
+
 def test_an_illegal_instruction_gets_the_advice_for_a_raspberry_pi(monkeypatch):
     # The child really dies of SIGILL, as PyTorch does on a Raspberry Pi 4.
     monkeypatch.setattr(check, 'TORCH', 'import os, signal; os.kill(os.getpid(), signal.SIGILL)')

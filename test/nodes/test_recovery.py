@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.ros
 
 RUN = settings(
     network=[{'units': 60}, {'units': 50}, {'units': 40}],
-    training__epochs=12,
+    training__epochs=8,
     training__negatives__mode='adaptive',
     training__negatives__lag_batches=2,
     evaluation__every_epochs=3,
@@ -252,6 +253,40 @@ def test_a_paused_run_goes_on_where_it_was(dff: Dff, expected: Any) -> None:
     assert f'going on at item {next(iter(items.values()))}' in begun
 
 
+PAUSER = """
+import sys
+import rclpy
+from std_srvs.srv import Trigger
+rclpy.init()
+node = rclpy.create_node('pauser')
+pause = node.create_client(Trigger, sys.argv[1])
+assert pause.wait_for_service(60)
+answer = pause.call_async(Trigger.Request())
+rclpy.spin_until_future_complete(node, answer, timeout_sec=60)
+assert answer.result().success, answer.result()
+print(answer.result().message)
+"""
+
+
+def test_a_service_pauses_too(dff: Dff) -> None:
+    long = settings(training__epochs=400)
+    process = dff.start('train', '--json', '--name', 'hurt', *RUN, *long)
+    await_item(dff, 'hurt', 60)
+    asked = subprocess.run(
+        [sys.executable, '-c', PAUSER, '/hurt/coordinator/pause'],
+        env=dff.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+    assert '--resume' in asked.stdout
+    paused = dff.finish(process)
+    assert paused.status == 1 and 'paused at item' in paused.answer['error']
+    assert len({_item(newest(dff, layer)) for layer in range(3)}) == 1
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Give a folder on a disk of its own with little room; needs root."""
@@ -343,7 +378,7 @@ def test_only_what_changes_no_result_may_change(dff: Dff, expected: Any) -> None
 
 CLUSTER = """
 network: [{units: 60}, {units: 50}, {units: 40}]
-training: {epochs: 12, negatives: {mode: adaptive, lag_batches: 2}}
+training: {epochs: 8, negatives: {mode: adaptive, lag_batches: 2}}
 evaluation: {every_epochs: 3}
 checkpoint: {every_items: 60, replicate: true}
 restart: {lease_s: 3}
@@ -443,7 +478,7 @@ def test_a_spare_takes_over_and_the_lost_device_steps_back(
 
 
 def test_a_layer_is_not_started_twice(cluster: Cluster) -> None:
-    long = CLUSTER.replace('epochs: 12', 'epochs: 80')
+    long = CLUSTER.replace('epochs: 8,', 'epochs: 80,')
     (cluster.dff.folder / 'cluster.yaml').write_text(long)
     cluster.start_all()
     cluster.await_replica(1, 60)
