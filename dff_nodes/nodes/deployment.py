@@ -159,7 +159,7 @@ def deploy(
         _check_run(loaded, RunFolder(Path(runs) / name))
     threads = {'OMP_NUM_THREADS': str(loaded.compute.threads)}
     environment = threads | large_message_profile(os.environ, len(nodes))
-    return Deployment(_absolute(namespace or name), nodes, environment)
+    return Deployment(absolute_namespace(namespace or name), nodes, environment)
 
 
 def _check_run(config: Config, folder: RunFolder) -> None:
@@ -176,7 +176,8 @@ def _check_run(config: Config, folder: RunFolder) -> None:
         )
 
 
-def _absolute(namespace: str) -> str:
+def absolute_namespace(namespace: str) -> str:
+    """Give a namespace from the root on; raises ConfigError if it cannot be one."""
     absolute = '/' + namespace.strip('/')
     if not NAMESPACE.fullmatch(absolute):
         raise ConfigError(

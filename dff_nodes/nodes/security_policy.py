@@ -15,7 +15,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
-from dff_nodes.nodes.deployment import NAMESPACE
+from dff_nodes.nodes.deployment import absolute_namespace
 from dff_nodes.runs.config import layer_names
 from dff_nodes.runs.config_file import ConfigError, load_config
 
@@ -138,16 +138,6 @@ def policy_xml(
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(policy, "unicode")}\n'
 
 
-def _absolute(namespace: str) -> str:
-    absolute = '/' + namespace.strip('/')
-    if not NAMESPACE.fullmatch(absolute):
-        raise ConfigError(
-            'a namespace is made of letters, digits, _ and /, and no part begins with a digit, '
-            f'got {namespace!r}'
-        )
-    return absolute
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Print the policy of a configuration."""
     parser = argparse.ArgumentParser(description='Print the SROS2 policy of a run.')
@@ -155,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--namespace', default='', help="the file's name when left out")
     options = parser.parse_args(arguments)
     try:
-        namespace = _absolute(options.namespace or Path(options.config).stem)
+        namespace = absolute_namespace(options.namespace or Path(options.config).stem)
         config = load_config(options.config)
         replicate, spares = config.checkpoint.replicate, bool(config.spares)
         print(policy_xml(layer_names(config), namespace, replicate, spares), end='')

@@ -320,15 +320,21 @@ def await_text(process: subprocess.Popen, text: str) -> None:
     raise AssertionError(f'{text!r} was never said')
 
 
+def await_last_layer(disk: Path) -> Path:
+    """Wait until all layers have saved once; give the folder of the checkpoints."""
+    checkpoints = disk / 'hurt' / 'checkpoints'
+    limit = time.monotonic() + 90
+    while not list(checkpoints.glob('layer_2-*.ckpt')):
+        assert time.monotonic() < limit, 'no checkpoint of layer_2 within 90 s'
+        time.sleep(0.02)
+    return checkpoints
+
+
 def test_a_full_disk_pauses_the_training_until_there_is_room(
     dff: Dff, expected: Any, small_disk: Path
 ) -> None:
     process = dff.start('train', '--json', '--runs', str(small_disk), '--name', 'hurt', *RUN)
-    checkpoints = small_disk / 'hurt' / 'checkpoints'
-    limit = time.monotonic() + 90
-    while not list(checkpoints.glob('layer_2-*.ckpt')):
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    await_last_layer(small_disk)
     filler = fill(small_disk)
     await_text(process, 'room to write')
     filler.unlink()
@@ -339,11 +345,7 @@ def test_a_folder_that_turns_read_only_is_waited_for(
     dff: Dff, expected: Any, small_disk: Path
 ) -> None:
     process = dff.start('train', '--json', '--runs', str(small_disk), '--name', 'hurt', *RUN)
-    checkpoints = small_disk / 'hurt' / 'checkpoints'
-    limit = time.monotonic() + 90
-    while not list(checkpoints.glob('layer_2-*.ckpt')):
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    checkpoints = await_last_layer(small_disk)
     # Open files forbid a remount; a bind mount that may not be written is what remains.
     subprocess.run(['mount', '--bind', str(checkpoints), str(checkpoints)], check=True)
     subprocess.run(['mount', '-o', 'remount,bind,ro', str(checkpoints)], check=True)
