@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dff_nodes.runs.config_file import ConfigError
 
 KINDS = ('kill', 'stop', 'link')
-EXAMPLE = "'every=3s seed=1 faults=kill,stop,link count=50 settle=10s'"
+EXAMPLE = "'every=3s seed=1 faults=kill,stop,link count=50 settle=10s lasts=20s'"
 SHORTEST_S, LONGEST_S = 1.0, 4.0
-"""of a stop, and of a link that is down"""
+"""of a stop, and of a link that is down, unless the plan says how long it lasts"""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,13 @@ class ChaosPlan:
     """at most so many; None is as many as the run has time for"""
     settle_s: float = 10.0
     """a node is left in peace for so long after its process was started"""
+    lasts_s: float | None = None
+    """of a stop, and of a link that is down; None is from 1 to 4 s"""
 
     @classmethod
     def parse(cls, text: str) -> ChaosPlan:
         """
-        Read a plan, as every=3s seed=1 faults=kill,stop,link count=50 settle=10s.
+        Read a plan, as every=3s seed=1 faults=kill,stop,link count=50 settle=10s lasts=20s.
 
         :raises ConfigError: naming the part that is wrong.
         """
@@ -55,6 +57,7 @@ class ChaosPlan:
             'faults': ('faults', _kinds),
             'count': ('count', _positive),
             'settle': ('settle_s', _seconds),
+            'lasts': ('lasts_s', _seconds),
         }
         values = {}
         for word in text.split():
@@ -74,12 +77,13 @@ class ChaosPlan:
         given = 0
         while self.faults and (self.count is None or given < self.count):
             given += 1
-            yield Fault(
+            fault = Fault(
                 wait_s=dice.uniform(0.5, 1.5) * self.every_s,
                 kind=dice.choice(self.faults),
                 node=dice.choice(nodes),
                 lasts_s=dice.uniform(SHORTEST_S, LONGEST_S),
             )
+            yield fault if self.lasts_s is None else replace(fault, lasts_s=self.lasts_s)
 
 
 def _seconds(text: str) -> float:

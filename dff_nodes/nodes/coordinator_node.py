@@ -60,7 +60,7 @@ SILENT_S = 3.0
 """without a heartbeat for so long besides two that may be missed, a layer is waited for"""
 PAUSE_S = 3.0
 """for all layers to save behind the same item; then each saves where it is"""
-SAVE_AT_SHARE = 0.2
+SAVE_AT_SHARE = 0.4
 """of stream.replay_mb over the widest hop: before any layer would do so by itself"""
 
 
@@ -347,7 +347,7 @@ class CoordinatorNode(Participant):
         self._journal_decisions()
         decided = decisions(self.task.journal.read()) if self.task.journal else []
         self.logic.rewind(first, decided)
-        self.items.begin(first, int(self.stream.replay_mb * 1e6), self.stream.resend_s)
+        self.items.begin(first, self.resolved.replay_bytes, self.stream.resend_s)
         # The time of a run begins when layer 0 is ready for its first item.
         self._began_s = self._began_s or time.monotonic()
 
@@ -409,7 +409,7 @@ class CoordinatorNode(Participant):
         return (
             time.monotonic() - self._last_save_s >= checkpoint.every_s
             or (checkpoint.every_items > 0 and number % checkpoint.every_items == 0)
-            or self._bytes_since_save >= SAVE_AT_SHARE * self.stream.replay_mb * 1e6
+            or self._bytes_since_save >= SAVE_AT_SHARE * self.resolved.replay_bytes
         )
 
     def _largest_hop_bytes(self, item: Item) -> int:

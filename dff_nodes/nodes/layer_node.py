@@ -39,7 +39,7 @@ from dff_nodes.stream.receiver import Receiver
 
 LISTEN_BEATS = 1.5
 """heartbeats within which another node of the same layer must be heard"""
-SAVE_AT_SHARE = 0.25
+SAVE_AT_SHARE = 0.5
 """of stream.replay_mb over this hop"""
 
 
@@ -305,7 +305,7 @@ class LayerNode(Participant):
             self.worker = LayerWorker(layer, first_item)
         reach(FaultPoint.IN_RESTORE)
         stream, first_item = self.resolved.config.stream, self.worker.next_item
-        replay = int(stream.replay_mb * 1e6)
+        replay = self.resolved.replay_bytes
         self.saver.go_back_to(first_item)
         if self.outgoing is not None:
             self.outgoing.begin(first_item, replay, stream.resend_s)
@@ -467,7 +467,7 @@ class LayerNode(Participant):
     def _save_if_due(self, item: Item) -> None:
         """Save where the stream says so, or before the sender runs out of room for replay."""
         kept = self.incoming.taken_bytes - self._taken_at_save
-        filling = kept > SAVE_AT_SHARE * self.resolved.config.stream.replay_mb * 1e6
+        filling = kept > SAVE_AT_SHARE * self.resolved.replay_bytes
         if item.checkpoint or filling or self._take_saving_error():
             self._taken_at_save = self.incoming.taken_bytes
             self._save()

@@ -259,11 +259,12 @@ class StreamConfig(Section):
     window_items: int = Field(
         4, ge=1, le=1024, description='items a receiver has room for', json_schema_extra=NO_EFFECT
     )
-    replay_mb: float = Field(
-        128.0,
+    replay_mb: float | None = Field(
+        None,
         gt=0,
         le=1048576,
-        description='memory a sender may use for items that are in no checkpoint yet, MB',
+        description='memory a sender may use for items that are in no checkpoint yet, MB; null: '
+        '32, and more only where 8 of the largest items need it',
         json_schema_extra=NO_EFFECT,
     )
     heartbeat_s: float = Field(
@@ -308,7 +309,7 @@ class CheckpointConfig(Section):
     """
     When layers save their state: all behind the same item.
 
-    Also when a quarter of stream.replay_mb has gone over a hop, as what is not in checkpoints
+    Also when half of stream.replay_mb has gone over a hop, as what is not in checkpoints
     is kept in memory, and at the end of the run.
     """
 

@@ -197,7 +197,7 @@ def _layer(resolved: ResolvedRun, index: int, counts: ItemCounts) -> LayerFootpr
 
 
 def _replay_bytes(resolved: ResolvedRun, sent: int) -> int:
-    return min(int(resolved.config.stream.replay_mb * 1e6), sent)
+    return min(resolved.replay_bytes, sent)
 
 
 def _memory(resolved: ResolvedRun, layer: LayerFootprint) -> NodeMemory:

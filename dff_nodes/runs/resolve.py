@@ -13,6 +13,8 @@ from dff_nodes.runs.config import Config, LayerConfig, OptimizerConfig, layer_na
 from dff_nodes.runs.config_file import ConfigError, config_hash
 
 LEAST_REPLAY_ITEMS = 4
+USUAL_REPLAY_ITEMS = 8
+USUAL_REPLAY_BYTES = 32_000_000
 DTYPE_BYTES = {'uint8': 1, 'float16': 2, 'float32': 4}
 
 
@@ -105,6 +107,19 @@ class ResolvedRun:
         width = self.config.network[layer - 1].units
         return rows * width * DTYPE_BYTES[self.config.stream.dtype]
 
+    @cached_property
+    def replay_bytes(self) -> int:
+        """Memory that a sender may use for items that are in no checkpoint yet."""
+        configured = self.config.stream.replay_mb
+        if configured is not None:
+            return int(configured * 1e6)
+        return max(USUAL_REPLAY_BYTES, USUAL_REPLAY_ITEMS * self.largest_item_bytes)
+
+    @property
+    def largest_item_bytes(self) -> int:
+        """Payload of the largest item on any hop."""
+        return max(self.item_bytes(layer) for layer in range(len(self.layers)))
+
     @property
     def hash(self) -> str:
         """Digest of all settings that can change the result."""
@@ -155,12 +170,11 @@ def _check_replay_fits(resolved: ResolvedRun) -> None:
     """
     A sender must have room until its receiver has saved twice.
 
-    Layers save when a quarter of the room is used, so it must hold four items.
+    Layers save when half of the room is used, so it must hold four items.
     """
-    largest = max(resolved.item_bytes(layer) for layer in range(len(resolved.layers)))
-    replay_mb = resolved.config.stream.replay_mb
-    if LEAST_REPLAY_ITEMS * largest > replay_mb * 1e6:
+    largest = resolved.largest_item_bytes
+    if LEAST_REPLAY_ITEMS * largest > resolved.replay_bytes:
         raise ConfigError(
             f'stream.replay_mb must hold {LEAST_REPLAY_ITEMS} items of {largest / 1e6:.1f} MB, '
-            f'got {replay_mb}: raise it, or lower training.batch_size'
+            f'got {resolved.config.stream.replay_mb}: raise it, or lower training.batch_size'
         )

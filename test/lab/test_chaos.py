@@ -44,6 +44,13 @@ def test_a_plan_is_read() -> None:
     assert {fault.kind for fault in first(plan)} <= {'kill', 'link'}
 
 
+def test_faults_last_as_long_as_the_plan_says() -> None:
+    plan = ChaosPlan.parse('seed=7 lasts=20s')
+    assert {fault.lasts_s for fault in first(plan)} == {20.0}
+    others = [(fault.wait_s, fault.kind, fault.node) for fault in first(ChaosPlan(seed=7))]
+    assert [(fault.wait_s, fault.kind, fault.node) for fault in first(plan)] == others
+
+
 @pytest.mark.parametrize(
     ('text', 'said'),
     [

@@ -46,9 +46,9 @@ LEAST_REPLAY = 4 * LARGEST
 """as the configuration demands"""
 SCORE_BYTES = 2
 RESEND_S = 1.0
-SAVE_AT_SHARE = 0.25
+SAVE_AT_SHARE = 0.5
 """as in layer_node.py"""
-ASK_AT_SHARE = 0.25
+ASK_AT_SHARE = 0.4
 """as in coordinator_node.py"""
 RUN = 'r' * 32, 'c' * 64
 
