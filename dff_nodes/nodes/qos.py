@@ -25,6 +25,13 @@ def bulk(window_items: int) -> QoSProfile:
     return _reliable(2 * window_items, DurabilityPolicy.VOLATILE)
 
 
+CHUNKS_RECEIVED = _reliable(50, DurabilityPolicy.VOLATILE)
+"""
+far more than a window: what comes late to a full history is never freed by Fast DDS
+
+It drops a message with an older time stamp than all that it keeps without freeing it, which is
+up to 256 kB of a chunk. A deeper history costs nothing as long as senders heed the credit.
+"""
 CREDIT = _reliable(100, DurabilityPolicy.VOLATILE)
 """cumulative, so a lost one is harmless"""
 STATUS = _reliable(50, DurabilityPolicy.VOLATILE)

@@ -97,7 +97,7 @@ def _incoming(
     def on_chunk(message: msg.CheckpointChunk) -> None:
         link.offer(message, message.sequence, lambda: decode(message), len(message.data))
 
-    node.create_subscription(msg.CheckpointChunk, name, on_chunk, qos.bulk(WINDOW))
+    node.create_subscription(msg.CheckpointChunk, name, on_chunk, qos.CHUNKS_RECEIVED)
     return link
 
 
