@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -52,10 +53,15 @@ class TrainingPlan:
 
     def end_of_epoch(self, epoch: int) -> int:
         """Item number of the MARK that ends an epoch."""
-        count = 0
-        for each in range(epoch + 1):
-            count += self._training_items + 1
-            count += sum(self.chunks(split) for split in self.evaluated(each))
+        # In closed form, as it is asked for with each message: evaluations of whole epochs before
+        # the last are all alike.
+        every = self.resolved.config.evaluation.every_epochs
+        count = (epoch + 1) * (self._training_items + 1)
+        whole = min(epoch + 1, self.epochs - 1)
+        if every:
+            count += whole // every * self.chunks('test')
+        if epoch == self.epochs - 1:
+            count += sum(self.chunks(split) for split in self.evaluated(epoch))
         return count - 1
 
     def epoch_of(self, item: int) -> int:
@@ -64,10 +70,9 @@ class TrainingPlan:
 
         :raises ValueError: if there is no such item.
         """
-        for epoch in range(self.epochs):
-            if 0 <= item <= self.end_of_epoch(epoch):
-                return epoch
-        raise ValueError(f'there is no item {item}, the last is {self.items - 1}')
+        if not 0 <= item < self.items:
+            raise ValueError(f'there is no item {item}, the last is {self.items - 1}')
+        return bisect.bisect_left(range(self.epochs), item, key=self.end_of_epoch)
 
     def evaluated(self, epoch: int) -> list[Split]:
         """What is evaluated at the end of an epoch."""

@@ -46,9 +46,9 @@ class Dff:
             text=True,
         )
 
-    def finish(self, process: subprocess.Popen) -> Finished:
+    def finish(self, process: subprocess.Popen, limit_s: float = LIMIT_S) -> Finished:
         """Wait for a command; its nodes must be gone when it is."""
-        output, errors = process.communicate(timeout=LIMIT_S)
+        output, errors = process.communicate(timeout=limit_s)
         lines = output.splitlines()
         answer = json.loads(lines[-1]) if lines and lines[-1].startswith('{') else {}
         return Finished(process.returncode, output, errors, answer)
