@@ -258,8 +258,9 @@ class ReplicaKeeper:
         self._node = node
         layers = range(len(node.resolved.layers))
         self._stores = [CheckpointStore(folder, layer, PREFIX) for layer in layers]
-        self._stored = [0 for _ in layers]
         self._taken = [0 for _ in layers]
+        self._durable = [0 for _ in layers]
+        """parts of each layer that need not be sent again"""
         self._served = [0 for _ in layers]
         self._parts = [
             ChunkFile(
@@ -276,7 +277,7 @@ class ReplicaKeeper:
                 node.run_id,
                 layer,
                 'replica',
-                lambda layer=layer: self._stored[layer],
+                lambda layer=layer: self._durable[layer],
                 self._parts[layer],
             )
             for layer in layers
@@ -303,6 +304,9 @@ class ReplicaKeeper:
         if chunk is None:
             return False
         self._taken[layer] += 1
+        # The layer need not keep what was taken, as a coordinator that comes back asks for the
+        # whole file again; but the last part is owed until the checkpoint is stored.
+        self._durable[layer] = self._taken[layer] - 1
         try:
             complete = self._parts[layer].add(chunk)
         except (ChunkError, OSError) as error:
@@ -312,7 +316,7 @@ class ReplicaKeeper:
             )
             return True
         if complete:
-            self._stored[layer] = self._taken[layer]
+            self._durable[layer] = self._taken[layer]
             self._stores[layer].keep(self._stores[layer].items()[-KEPT:])
             self._links[layer].give_credit()
         return True

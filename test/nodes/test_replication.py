@@ -1,0 +1,164 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""A layer's checkpoints travel to the coordinator and back: both ends, in one process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+rclpy = pytest.importorskip('rclpy')
+
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402 - only where it is installed
+
+from dff_nodes.nodes import messages  # noqa: E402
+from dff_nodes.nodes.participant import Participant  # noqa: E402
+from dff_nodes.nodes.replication import PREFIX, ReplicaKeeper, ReplicaUpload  # noqa: E402
+from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore  # noqa: E402
+from dff_nodes.runs.chunks import CHUNK_BYTES  # noqa: E402
+
+pytestmark = pytest.mark.ros
+
+RUN, HASH = 'a' * 32, 'b' * 64
+PARAMETERS = 20 * CHUNK_BYTES // 4
+LIMIT_S = 60
+
+
+class End(Participant):
+    """What both ends know of their node."""
+
+    def __init__(self, name: str, incarnation: int) -> None:
+        super().__init__(name)
+        self.index, self.incarnation, self.run_id = 0, incarnation, RUN
+        self.resolved = SimpleNamespace(layers=[SimpleNamespace(parameters=PARAMETERS)])
+        self.task = self.run_config = SimpleNamespace(config_hash=HASH)
+        self.identity = messages.Sender(RUN, incarnation)
+
+
+class Ends:
+    """Nodes that come and go, and the disks of the layer and of the coordinator."""
+
+    def __init__(self, folder: Path) -> None:
+        self.layer = CheckpointStore(folder / 'layer', 0)
+        self.coordinator = CheckpointStore(folder / 'coordinator', 0, PREFIX)
+        self._executor = SingleThreadedExecutor()
+        self._nodes: list[End] = []
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+
+    def start(self, name: str, incarnation: int = 1) -> End:
+        """Start a node."""
+        node = End(name, incarnation)
+        self._nodes.append(node)
+        self._executor.add_node(node)
+        if not self._thread.is_alive():
+            self._thread.start()
+        return node
+
+    def kill(self, node: End) -> None:
+        """End a node."""
+        node.stop('killed')
+        self._nodes.remove(node)
+        self._executor.remove_node(node)
+        node.destroy_node()
+
+    def keeper(self, node: End) -> ReplicaKeeper:
+        """Give the coordinator's end."""
+        return ReplicaKeeper(node, self.coordinator.folder)
+
+    def upload(self, node: End) -> ReplicaUpload:
+        """Give the layer's end."""
+        return ReplicaUpload(node, self.layer, lambda: None)
+
+    def save(self, item: int, parameters: int = PARAMETERS) -> CheckpointInfo:
+        """Save a checkpoint of the layer."""
+        info = CheckpointInfo(RUN, HASH, 0, item, incarnation=1)
+        self.layer.save(info, {'weight': torch.full((parameters,), float(item))})
+        return info
+
+    def await_replica(self, item: int) -> None:
+        """Wait until the coordinator has a checkpoint, and see that it is the layer's."""
+        path = self.coordinator.path(item)
+        await_true(path.exists, f'no replica of item {item}')
+        assert path.read_bytes() == self.layer.path(item).read_bytes()
+
+    def end(self) -> None:
+        """End all."""
+        for node in list(self._nodes):
+            self.kill(node)
+        self._executor.shutdown()
+        self._thread.join(LIMIT_S)
+
+
+def await_true(condition: Callable[[], bool], otherwise: str) -> None:
+    limit = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < limit, f'{otherwise} within {LIMIT_S} s'
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def ends(
+    tmp_path: Path, ros_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Ends]:
+    for name, value in ros_environment.items():
+        if name.startswith('ROS_'):
+            monkeypatch.setenv(name, value)
+    rclpy.init()
+    made = Ends(tmp_path)
+    yield made
+    made.end()
+    rclpy.shutdown()
+
+
+@pytest.fixture
+def no_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender without room stays so, where it would forget half of what it keeps after 10 s."""
+    monkeypatch.setattr('dff_nodes.stream.sender.FULL_WAITS', 1e9)
+
+
+def test_a_checkpoint_may_be_larger_than_what_a_sender_keeps(ends: Ends, no_cure: None) -> None:
+    ends.keeper(ends.start('coordinator'))
+    upload = ends.upload(ends.start('layer_0'))
+    for item in (5, 9):
+        upload.upload(ends.save(item))
+        ends.await_replica(item)
+    await_true(lambda: upload.durable == 5, 'the layer did not hear of both')
+
+
+def test_a_coordinator_that_comes_back_gets_the_whole_file_again(
+    ends: Ends, no_cure: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = ends.start('coordinator')
+    keeper = ends.keeper(dying)
+    monkeypatch.setattr(keeper, '_store_next', dies_after(6, dying, keeper._store_next))
+    upload = ends.upload(ends.start('layer_0'))
+    upload.upload(ends.save(5))
+    await_true(dying.ended, 'six parts did not come')
+    assert ends.coordinator.items() == []
+    ends.kill(dying)
+    ends.keeper(ends.start('coordinator', incarnation=2))
+    ends.await_replica(5)
+    upload.upload(ends.save(9))
+    ends.await_replica(9)
+    await_true(lambda: upload.durable == 5, 'the layer did not hear of both')
+
+
+def dies_after(parts: int, node: End, store_next: Callable[[int], bool]) -> Callable[[int], bool]:
+    """Store so many parts, then end the node."""
+    stored = 0
+
+    def store(layer: int) -> bool:
+        nonlocal stored
+        moved = store_next(layer)
+        stored += moved
+        if stored >= parts:
+            node.stop('killed')
+        return moved
+
+    return store
