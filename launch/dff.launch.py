@@ -4,7 +4,8 @@
 Starts the nodes of one device: `ros2 launch dff_nodes dff.launch.py config:=FILE host:=NAME`.
 
 The same command with another host starts the rest of the cluster. The launch ends when its nodes
-have ended: with exit status 0 after a run, with 1 if a node failed.
+have ended: with exit status 0 after a run, with 1 if a node failed. A node that another one has
+replaced (exit status 3) has not failed.
 """
 
 import json
@@ -19,6 +20,7 @@ from launch_ros.actions import Node
 
 DIGITS = Path(__file__).parent.parent / 'config' / 'digits.yaml'
 REQUEST_WAS_WRONG = 2
+REPLACED = 3
 REQUEST = ('config', 'host', 'run', 'runs', 'namespace', 'log_level')
 
 
@@ -45,7 +47,7 @@ def generate_launch_description():
             'respawn',
             'false',
             'start a node again that died or failed, but not one that has finished (exit status '
-            '0) or whose request was wrong (2)',
+            '0), whose request was wrong (2), or that another one has replaced (3)',
             choices=['true', 'false'],
         ),
         argument('respawn_delay_s', '5.0', 'time before a node is started again, s'),
@@ -133,6 +135,8 @@ def on_exit(event, context, again, node, delay_s):
         return None
     how = f'was ended by signal {-status}' if status < 0 else f'ended with exit status {status}'
     ended = f'{node["name"]} {how}'
+    if status == REPLACED:
+        return [LogInfo(msg=f'{ended}: another node has its place now')]
     if delay_s is None or status == REQUEST_WAS_WRONG:
         raise RuntimeError(f'{ended}, so the nodes of this device are stopped')
     text = f'{ended}, it is started again in {delay_s:g} s'

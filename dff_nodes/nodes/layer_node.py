@@ -19,7 +19,14 @@ from dff_nodes.learning.layer import ForwardForwardLayer
 from dff_nodes.nodes import messages, qos, soundness
 from dff_nodes.nodes.layer_watch import STATE_NAMES
 from dff_nodes.nodes.link import IncomingLink, OutgoingLink, Rewound, Stopped
-from dff_nodes.nodes.participant import PAUSED, NoRun, Participant, RunFailed, run_node
+from dff_nodes.nodes.participant import (
+    PAUSED,
+    NoRun,
+    Participant,
+    Replaced,
+    RunFailed,
+    run_node,
+)
 from dff_nodes.nodes.process import die_with_parent, prefer_throughput
 from dff_nodes.nodes.replication import ReplicaDownload, ReplicaUpload
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
@@ -571,7 +578,7 @@ class LayerNode(Participant):
             self._upstream_heard_s = time.monotonic()
         elif message.incarnation > self.incarnation:
             self.fail(
-                RunFailed(
+                Replaced(
                     f'{message.node} on {message.host} has taken over (incarnation '
                     f'{message.incarnation}, this one is {self.incarnation}): this node ends'
                 )
@@ -586,7 +593,7 @@ class LayerNode(Participant):
         working = message.state in (msg.LayerStatus.TRAINING, msg.LayerStatus.WAITING)
         if ours and message.layer == self.index and message.incarnation and working:
             self.fail(
-                ConfigError(
+                Replaced(
                     f'layer_{self.index} runs on {message.host} already (incarnation '
                     f'{message.incarnation}): end that one first if it shall run here'
                 )
@@ -679,7 +686,8 @@ class LayerNode(Participant):
         """Tell the coordinator about an error before leaving."""
         if self.error is not None:
             self.get_logger().error(str(self.error))
-        if self.error is not None and not isinstance(self.error, NoRun):
+        # For a layer that was replaced another one speaks: its error must not end the run.
+        if self.error is not None and not isinstance(self.error, (NoRun, Replaced)):
             self._beat()
             time.sleep(0.2)  # the middleware sends in the background
 

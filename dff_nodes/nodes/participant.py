@@ -23,6 +23,7 @@ from rclpy.node import Node
 from dff_nodes.data.facts import DataError
 from dff_nodes.nodes import compat, qos
 from dff_nodes.nodes.link import Stopped
+from dff_nodes.nodes.process import REPLACED_STATUS
 from dff_nodes.runs.config_file import ConfigError
 
 SPIN_S = 0.1
@@ -47,6 +48,10 @@ class RunFailed(RuntimeError):
 
 class NoRun(RunFailed):
     """A node never heard of a run, so there is nobody to tell."""
+
+
+class Replaced(RunFailed):
+    """Another node has this one's place in the run, which goes on without this one."""
 
 
 class Participant(Node):
@@ -188,7 +193,7 @@ class Participant(Node):
         self.at_end()
         executor.remove_node(self)
         if self.error is not None:
-            return 2 if isinstance(self.error, (ConfigError, DataError)) else 1
+            return exit_status(self.error)
         return 0 if self._stop_reason in ORDERLY else 1
 
     def at_end(self) -> None:
@@ -206,6 +211,13 @@ class Participant(Node):
         array = DiagnosticArray(status=[status])
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
+
+
+def exit_status(error: Exception) -> int:
+    """Give the exit status of a node that ends with an error."""
+    if isinstance(error, Replaced):
+        return REPLACED_STATUS
+    return 2 if isinstance(error, (ConfigError, DataError)) else 1
 
 
 def run_node(make: Callable[[], Participant], arguments: list[str] | None = None) -> NoReturn:
@@ -228,7 +240,7 @@ def _run(make: Callable[[], Participant], arguments: list[str] | None) -> int:
         logger = rclpy.logging.get_logger('dff_nodes')
         logger.error(str(error) or type(error).__name__)
         logger.debug(traceback.format_exc())
-        return 2 if isinstance(error, (ConfigError, DataError)) else 1
+        return exit_status(error)
     finally:
         if node is not None:
             node.destroy_node()

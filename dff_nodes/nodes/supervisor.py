@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from dff_nodes.nodes.deployment import NodeSpec
-from dff_nodes.nodes.process import EVENTS_VARIABLE, LAST_EVENTS, PARENT_VARIABLE
+from dff_nodes.nodes.process import (
+    EVENTS_VARIABLE,
+    LAST_EVENTS,
+    PARENT_VARIABLE,
+    REPLACED_STATUS,
+)
 
 POLL_S = 0.1
 END_S = 5.0
@@ -89,6 +94,7 @@ class Supervisor:
         self.place = place
         self.restarts = restarts
         self._restart_at: dict[str, float] = {}
+        self._replaced: set[str] = set()
         self.emit = emit
         self.environment = _environment(log_folder) | environment
         self.processes: dict[str, subprocess.Popen] = {}
@@ -167,15 +173,32 @@ class Supervisor:
                     self._wait_for_all(END_S)
                     return self.failed['status'] if self.failed else 0
                 self._node_died('coordinator')
-            for name, process in self.processes.items():
-                ended = process.poll()
-                early = ended or (ended == 0 and not self._told)
-                if name != 'coordinator' and early and name not in self._restart_at:
-                    self._await_reason(ended)
-                    if self.failed is not None:
-                        return self.failed['status']
-                    self._node_died(name)
+            for name, ended in self._ended_early():
+                if ended == REPLACED_STATUS:
+                    self._node_replaced(name)
+                    continue
+                self._await_reason(ended)
+                if self.failed is not None:
+                    return self.failed['status']
+                self._node_died(name)
             self._restart_due()
+
+    def _ended_early(self) -> list[tuple[str, int]]:
+        """Give the layers that ended before the run, with their status, each only once."""
+        early = []
+        for name, process in self.processes.items():
+            ended = process.poll()
+            known = name == 'coordinator' or name in self._restart_at or name in self._replaced
+            if not known and (ended or (ended == 0 and not self._told)):
+                early.append((name, ended))
+        return early
+
+    def _node_replaced(self, name: str) -> None:
+        """The run goes on with the node that has its place, wherever that was started."""
+        self._replaced.add(name)
+        how = _how_it_ended(REPLACED_STATUS)
+        text = f'{name} {how}: another node has its place now'
+        self.emit({'event': 'warning', 'text': text})
 
     def _has_ended(self, status: int) -> bool:
         """Whether the coordinator ended the run, rather than died in it."""

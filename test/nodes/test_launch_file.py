@@ -210,6 +210,23 @@ def test_a_node_that_was_killed_ends_the_launch(launch, config_file):
 
 @pytest.mark.ros
 @pytest.mark.slow
+def test_a_node_that_was_replaced_is_no_failure(launch, config_file, tmp_path):
+    placement = {'a': ['coordinator', 'layer_0'], 'b': ['layer_1']}
+    config = config_file(placement=placement, training={'epochs': 5000})
+    first, second = (
+        launch(config=config, host=host, runs=tmp_path / host, respawn='true') for host in 'ab'
+    )
+    await_text(first, 'epoch 1:')
+    status, printed = end(launch(config=config, host='b', runs=tmp_path / 'c', respawn='true'))
+    assert status == 0, printed
+    assert 'layer_1 runs on' in printed and 'already' in printed
+    assert 'layer_1 ended with exit status 3: another node has its place now' in printed
+    assert 'started again' not in printed
+    assert first.poll() is None and second.poll() is None
+
+
+@pytest.mark.ros
+@pytest.mark.slow
 def test_ctrl_c_ends_all_and_nothing_is_started_again(launch, config_file):
     process = launch(config=config_file(training={'epochs': 5000}), respawn='true')
     await_text(process, 'epoch 1:')

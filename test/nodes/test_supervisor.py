@@ -1,0 +1,91 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""What is done about a node that ends; the nodes are small programs without ROS."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dff_nodes.nodes.supervisor import NodeDied, Restarts, Supervisor
+
+COORDINATOR = f"""
+import os, sys, time
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.1)
+print('{json.dumps({'event': 'result'})}')
+"""
+"""ends its run when there is a file"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A node that runs some Python, and notes down that it was started."""
+
+    name: str
+    text: str
+    starts: Path
+
+    def command(self, namespace: str, log_level: str) -> list[str]:
+        note = f'open({str(self.starts)!r}, "a").write("{self.name}\\n")\n'
+        return [sys.executable, '-c', note + self.text, str(self.starts.with_name('done'))]
+
+
+class Run:
+    """A coordinator and a layer that ends in some way."""
+
+    def __init__(self, folder: Path, layer: str) -> None:
+        self._starts = folder / 'starts'
+        self.events: list[dict[str, Any]] = []
+        self.supervisor = Supervisor(
+            [
+                Program('coordinator', COORDINATOR, self._starts),
+                Program('layer_0', layer, self._starts),
+            ],
+            '/run',
+            folder,
+            {},
+            self._see,
+            restarts=Restarts(2, 0.0),
+        )
+
+    def _see(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+        if 'has its place now' in event.get('text', ''):
+            self._starts.with_name('done').touch()
+
+    def starts(self, name: str) -> int:
+        """Give how often a node was started."""
+        return self._starts.read_text().split().count(name)
+
+    @property
+    def warnings(self) -> str:
+        """What was said."""
+        return '\n'.join(each['text'] for each in self.events if each['event'] == 'warning')
+
+
+def test_a_node_that_was_replaced_is_not_started_again_and_fails_no_run(tmp_path: Path) -> None:
+    run = Run(tmp_path, 'raise SystemExit(3)')
+    assert run.supervisor.run() == 0
+    assert run.starts('layer_0') == 1
+    assert run.events[-1] == {'event': 'result'}
+    assert run.warnings == 'layer_0 ended with exit status 3: another node has its place now'
+
+
+def test_a_node_that_failed_is_started_again_until_that_is_no_help(tmp_path: Path) -> None:
+    run = Run(tmp_path, 'raise SystemExit(1)')
+    with pytest.raises(NodeDied, match='layer_0 ended with exit status 1 more than 2 times'):
+        run.supervisor.run()
+    assert run.starts('layer_0') == 3
+
+
+def test_a_node_whose_request_was_wrong_is_not_started_again(tmp_path: Path) -> None:
+    run = Run(tmp_path, 'raise SystemExit(2)')
+    with pytest.raises(NodeDied, match='layer_0 ended with exit status 2; the end of its log'):
+        run.supervisor.run()
+    assert run.starts('layer_0') == 1
