@@ -107,6 +107,12 @@ class OutgoingLink:
             if self.credit is not None:
                 self._take_in(self.credit)
 
+    def end(self) -> None:
+        """Forget all that was sent, also for a receiver that comes back, until it begins again."""
+        with self._guard.changed:
+            self._resent_before = self.resent
+            self._sender = None
+
     @property
     def resent(self) -> int:
         """Messages sent more than once."""
@@ -205,8 +211,8 @@ class IncomingLink:
     """
     Takes in a sequence of messages, in order and each once, and gives credit for it.
 
-    Takes nothing before it `begin`s. `offer` runs on the executor's thread, `take` on the
-    worker's.
+    Takes nothing before it `begin`s, and wants nothing once it has come to its `end`. `offer` runs
+    on the executor's thread, `take` on the worker's.
 
     :param durable: gives the message before which none will ever be asked for again; None if
         that is all that were received.
@@ -225,6 +231,7 @@ class IncomingLink:
         self._guard = guard
         self._run_id = run_id
         self._receiver: Receiver | None = None
+        self._is_ended = False
         self._name = name
         self._durable = durable
         self.received_bytes = 0
@@ -233,14 +240,23 @@ class IncomingLink:
         self._sizes: deque[int] = deque()
         self.heard_s: float | None = None
         self._credits = node.create_publisher(msg.Credit, credit_topic, qos.CREDIT)
-        node.create_timer(CREDIT_PERIOD_S, self.give_credit)
+        node.create_timer(CREDIT_PERIOD_S, self._repeat_credit)
 
     def begin(self, receiver: Receiver) -> None:
         """Begin with the receiver's first message, or begin again there, and say so."""
         with self._guard.changed:
             self._receiver = receiver
+            self._is_ended = False
             self._sizes.clear()
         self.give_credit()
+
+    def end(self) -> None:
+        """
+        Want no more: credit is not repeated from now on, until the link begins again.
+
+        What comes again is still answered, as its sender has missed the last credit.
+        """
+        self._is_ended = True
 
     @property
     def queued(self) -> int:
@@ -295,6 +311,10 @@ class IncomingLink:
         if due:
             self.give_credit()
         return content
+
+    def _repeat_credit(self) -> None:
+        if not self._is_ended:
+            self.give_credit()
 
     def give_credit(self) -> None:
         """Tell the sender what is wanted."""

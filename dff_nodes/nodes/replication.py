@@ -134,6 +134,14 @@ class _Sender:
         )
         self.next_sequence += 1
 
+    def end(self) -> None:
+        """Wait until all is received, and keep nothing for whoever wants something next."""
+        with self._guard.changed:
+            while self.link.wanted < self.next_sequence:
+                self._guard.check()
+                self._guard.changed.wait(POLL_S)
+            self.link.end()
+
     def await_stored(self) -> bool:
         """Give whether what was sent is stored; not so if it was received and could not be."""
         limit = time.monotonic() + STORE_S
@@ -231,9 +239,16 @@ class ReplicaDownload:
         :param meanwhile: called again and again while nothing has come.
         :raises ChunkError, OSError: if it cannot be put together or written.
         """
-        fetched = []
         self._taken = 0
         self._link.begin(Receiver(0, WINDOW, self._node.incarnation))
+        try:
+            return self._take_all(meanwhile)
+        finally:
+            # A coordinator that came back would take more credit for a wish to have them again.
+            self._link.end()
+
+    def _take_all(self, meanwhile: Callable[[], None]) -> list[int]:
+        fetched = []
         while True:
             chunk = self._link.take()
             if chunk is None:
@@ -258,6 +273,8 @@ class ReplicaKeeper:
         self._node = node
         layers = range(len(node.resolved.layers))
         self._stores = [CheckpointStore(folder, layer, PREFIX) for layer in layers]
+        for store in self._stores:
+            store.sweep()
         self._taken = [0 for _ in layers]
         self._durable = [0 for _ in layers]
         """parts of each layer that need not be sent again"""
@@ -288,7 +305,8 @@ class ReplicaKeeper:
         ]
         for link in self._links:
             link.begin(Receiver(0, WINDOW, node.incarnation))
-        self._pool = ThreadPoolExecutor(len(layers), 'restore')
+        # One for each layer: it is never served twice at once.
+        self._serving = [ThreadPoolExecutor(1, f'restore_{layer}') for layer in layers]
         threading.Thread(target=self._store_all, name='replicas', daemon=True).start()
         node.create_timer(POLL_S, self._serve_requests)
 
@@ -327,9 +345,13 @@ class ReplicaKeeper:
             credit = sender.link.credit
             if credit is not None and credit.incarnation > self._served[layer]:
                 self._served[layer] = credit.incarnation
-                self._pool.submit(self._serve, layer)
+                sender.link.rewound = True  # ends what is still sent to the one before
+                self._serving[layer].submit(self._serve, layer, credit.incarnation)
 
-    def _serve(self, layer: int) -> None:
+    def _serve(self, layer: int, incarnation: int) -> None:
+        """Send the replicas of a layer, unless a newer node of it has asked by now."""
+        if incarnation != self._served[layer]:
+            return
         sender, store = self._senders[layer], self._stores[layer]
         valid, wrong = store.valid(self._node.run_id, self._node.task.config_hash)
         for text in wrong:
@@ -340,6 +362,8 @@ class ReplicaKeeper:
                 for chunk in chunks_of(store.path(info.next_item), info.next_item):
                     sender.send(chunk)
             sender.send(END)
+            # A later node of the layer would be sent this END again, before what came since.
+            sender.end()
         except (Stopped, Rewound):
             return
         except OSError as error:

@@ -132,14 +132,17 @@ class CheckpointStore:
             if _item_of(path) not in items:
                 path.unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Remove what a killed process left; not while anything is being written."""
+        sweep(self.folder, f'{self._stem}-*.ckpt')
+
     def valid(self, run_id: str, config_hash: str) -> tuple[list[CheckpointInfo], list[str]]:
         """
         Look for checkpoints of a run.
 
         :returns: those that are whole and of this run and layer, oldest first, and what is wrong
-            with the others. Remains of a killed process are removed.
+            with the others.
         """
-        sweep(self.folder, f'{self._stem}-*.ckpt')
         found, wrong = [], []
         for path in self._paths():
             try:

@@ -41,6 +41,7 @@ class CheckpointSaver:
         """Look for what is on disk; give what is wrong with checkpoints that cannot be used."""
         # What is being written would be taken for the remains of a killed process.
         self.wait(lambda: None)
+        self.store.sweep()
         self.saved, wrong = self.store.valid(*self._run)
         return wrong
 

@@ -18,10 +18,16 @@ rclpy = pytest.importorskip('rclpy')
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402 - only where it is installed
 
 from dff_nodes.nodes import messages  # noqa: E402
+from dff_nodes.nodes.link import CREDIT_PERIOD_S  # noqa: E402
 from dff_nodes.nodes.participant import Participant  # noqa: E402
-from dff_nodes.nodes.replication import PREFIX, ReplicaKeeper, ReplicaUpload  # noqa: E402
+from dff_nodes.nodes.replication import (  # noqa: E402
+    PREFIX,
+    ReplicaDownload,
+    ReplicaKeeper,
+    ReplicaUpload,
+)
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore  # noqa: E402
-from dff_nodes.runs.chunks import CHUNK_BYTES  # noqa: E402
+from dff_nodes.runs.chunks import CHUNK_BYTES, Chunk  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -75,11 +81,19 @@ class Ends:
         """Give the layer's end."""
         return ReplicaUpload(node, self.layer, lambda: None)
 
-    def save(self, item: int, parameters: int = PARAMETERS) -> CheckpointInfo:
-        """Save a checkpoint of the layer."""
-        info = CheckpointInfo(RUN, HASH, 0, item, incarnation=1)
-        self.layer.save(info, {'weight': torch.full((parameters,), float(item))})
-        return info
+    def download(self, node: End) -> ReplicaDownload:
+        """Give the end of a layer without a checkpoint."""
+        return ReplicaDownload(node, self.layer)
+
+    def info(self, item: int) -> CheckpointInfo:
+        """Say what a checkpoint belongs to."""
+        return CheckpointInfo(RUN, HASH, 0, item, incarnation=1)
+
+    def save(self, item: int, store: CheckpointStore | None = None) -> CheckpointInfo:
+        """Save a checkpoint, where nothing else is said the layer's."""
+        tensors = {'weight': torch.full((PARAMETERS,), float(item))}
+        (store or self.layer).save(self.info(item), tensors)
+        return self.info(item)
 
     def await_replica(self, item: int) -> None:
         """Wait until the coordinator has a checkpoint, and see that it is the layer's."""
@@ -162,3 +176,84 @@ def dies_after(parts: int, node: End, store_next: Callable[[int], bool]) -> Call
         return moved
 
     return store
+
+
+def test_a_layer_that_has_fetched_its_replicas_is_sent_them_no_more(ends: Ends) -> None:
+    for item in (5, 9):
+        ends.save(item, ends.coordinator)
+    first = ends.start('coordinator')
+    ends.keeper(first)
+    layer = ends.start('layer_0')
+    assert ends.download(layer).fetch(a_moment) == [5, 9]
+    ends.kill(first)
+    keeper = ends.keeper(ends.start('coordinator', incarnation=2))
+    ends.upload(layer).upload(ends.save(12))
+    ends.await_replica(12)
+    time.sleep(3 * CREDIT_PERIOD_S)
+    assert keeper._served == [0]
+
+
+def test_a_layer_that_dies_while_it_fetches_gets_all_when_it_is_back(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for item in (5, 9):
+        ends.save(item, ends.coordinator)
+    ends.keeper(ends.start('coordinator'))
+    for incarnation in (1, 2):
+        dying = ends.start('layer_0', incarnation)
+        download = ends.download(dying)
+        add = fails_after(6 * incarnation, download._parts.add)
+        monkeypatch.setattr(download._parts, 'add', add)
+        with pytest.raises(InterruptedError):
+            download.fetch(a_moment)
+        ends.kill(dying)
+    assert ends.download(ends.start('layer_0', incarnation=3)).fetch(a_moment) == [5, 9]
+
+
+def test_a_layer_gets_what_came_since_another_began_with_nothing(
+    ends: Ends, tmp_path: Path
+) -> None:
+    ends.keeper(ends.start('coordinator'))
+    lost = ends.start('layer_0')
+    assert ends.download(lost).fetch(a_moment) == []
+    upload = ends.upload(lost)
+    for item in (5, 9):
+        upload.upload(ends.save(item))
+        ends.await_replica(item)
+    ends.kill(lost)
+    ends.layer = CheckpointStore(tmp_path / 'elsewhere', 0)
+    assert ends.download(ends.start('layer_0', incarnation=2)).fetch(a_moment) == [5, 9]
+
+
+def test_serving_a_layer_does_not_tear_what_is_being_stored(ends: Ends) -> None:
+    for item in (5, 9):
+        ends.save(item, ends.coordinator)
+    ends.keeper(ends.start('coordinator'))
+    unfinished = ends.coordinator.begin(ends.info(12), {'weight': torch.ones(3)})
+    assert ends.download(ends.start('layer_0')).fetch(a_moment) == [5, 9]
+    unfinished.finish()
+    assert ends.coordinator.items() == [5, 9, 12]
+
+
+def test_what_a_coordinator_that_died_had_not_finished_is_swept_away(ends: Ends) -> None:
+    ends.coordinator.begin(ends.info(5), {'weight': torch.ones(3)})
+    ends.keeper(ends.start('coordinator', incarnation=2))
+    assert list(ends.coordinator.folder.glob('.*')) == []
+
+
+def a_moment() -> None:
+    time.sleep(0.02)
+
+
+def fails_after(parts: int, add: Callable[[Chunk], bool]) -> Callable[[Chunk], bool]:
+    """Take so many parts in, then fail."""
+    taken = 0
+
+    def take(chunk: Chunk) -> bool:
+        nonlocal taken
+        taken += 1
+        if taken > parts:
+            raise InterruptedError
+        return add(chunk)
+
+    return take
