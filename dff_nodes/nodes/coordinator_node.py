@@ -632,6 +632,8 @@ class CoordinatorNode(Participant):
     def at_end(self) -> None:
         """Tell every node how the run ended, and give the middleware time to deliver it."""
         self.metrics_file.close()
+        if self.replicas is not None:
+            self.replicas.end()
         error = self.error or (RunFailed(self._stop_reason) if self._stop_reason else None)
         if self.error is None and self.task.training and self._stop_reason in ORDERLY[1:]:
             self._publish_config(msg.RunConfig.PAUSED)

@@ -28,6 +28,8 @@ REPLAY_BYTES = 2 * WINDOW * CHUNK_BYTES
 RESEND_S = 1.0
 STORE_S = 5.0
 """for the coordinator to store what it has received; then it is sent again"""
+END_S = 2.0
+"""for the coordinator to store what it has begun to, before it ends"""
 ENDLESS = 2**62
 POLL_S = 0.25
 PREFIX = 'replica_'
@@ -307,8 +309,16 @@ class ReplicaKeeper:
             link.begin(Receiver(0, WINDOW, node.incarnation))
         # One for each layer: it is never served twice at once.
         self._serving = [ThreadPoolExecutor(1, f'restore_{layer}') for layer in layers]
-        threading.Thread(target=self._store_all, name='replicas', daemon=True).start()
+        self._storing = threading.Thread(target=self._store_all, name='replicas', daemon=True)
+        self._storing.start()
         node.create_timer(POLL_S, self._serve_requests)
+
+    def end(self) -> None:
+        """Leave nothing unfinished behind; the node has ended."""
+        self._storing.join(END_S)
+        if not self._storing.is_alive():
+            for parts in self._parts:
+                parts.discard()
 
     def _store_all(self) -> None:
         while not self._node.ended():

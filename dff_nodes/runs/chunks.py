@@ -87,7 +87,15 @@ class ChunkFile:
         self._written += len(chunk.data)
         return self._written == self._total and self._complete()
 
+    def discard(self) -> None:
+        """Remove what there is of a file that is not complete."""
+        if self._file is not None:
+            self._file.discard()
+        self._file = None
+        self._item = self._total = self._written = 0
+
     def _begin(self, chunk: Chunk) -> None:
+        self.discard()
         self.store.folder.mkdir(parents=True, exist_ok=True)
         self._item, self._total, self._written = chunk.item, chunk.total, 0
         self._file = AtomicFile(self.store.path(chunk.item))
@@ -97,7 +105,8 @@ class ChunkFile:
         try:
             self.store.check(self._file.temporary, self._item, *self._run)
         except CheckpointError as error:
-            self._file.discard()
+            self.discard()
             raise ChunkError(str(error)) from error
         self._file.commit()
+        self._file = None
         return True

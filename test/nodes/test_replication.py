@@ -241,6 +241,19 @@ def test_what_a_coordinator_that_died_had_not_finished_is_swept_away(ends: Ends)
     assert list(ends.coordinator.folder.glob('.*')) == []
 
 
+def test_a_coordinator_that_ends_leaves_nothing_unfinished(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = ends.start('coordinator')
+    keeper = ends.keeper(ending)
+    monkeypatch.setattr(keeper, '_store_next', dies_after(6, ending, keeper._store_next))
+    ends.upload(ends.start('layer_0')).upload(ends.save(5))
+    await_true(ending.ended, 'six parts did not come')
+    assert len(list(ends.coordinator.folder.glob('.*.part'))) == 1
+    keeper.end()
+    assert list(ends.coordinator.folder.iterdir()) == []
+
+
 def a_moment() -> None:
     time.sleep(0.02)
 
