@@ -574,8 +574,9 @@ class LayerNode(Participant):
             self.reject('status', wrong)
             return
         if message.layer == self.index - 1:
-            self._upstream = message
             self._upstream_heard_s = time.monotonic()
+            if message.incarnation or self._upstream is None:
+                self._upstream = message
         elif message.incarnation > self.incarnation:
             self.fail(
                 Replaced(
@@ -602,13 +603,17 @@ class LayerNode(Participant):
     def _what_is_wrong(self, message: msg.LayerStatus) -> str | None:
         """Give why a heartbeat is not to be heeded."""
         run_id = messages.run_id_text(message.run_id)
-        if run_id != self.run_id:
+        if run_id not in (self.run_id, messages.NO_RUN):
             return 'it belongs to another run'
+        if wrong := soundness.of_status(message, len(self.resolved.layers)):
+            return wrong
+        if not message.incarnation:
+            return None  # of a node that is back but has not joined yet; it replaces nobody
+        if run_id == messages.NO_RUN:
+            return 'it has an incarnation, but no run'
         own = message.layer == self.index
         known = self.incarnation if own else self._upstream.incarnation if self._upstream else 0
-        return soundness.of_status(message, len(self.resolved.layers)) or (
-            soundness.of_incarnation(message.incarnation, known)
-        )
+        return soundness.of_incarnation(message.incarnation, known)
 
     def _beat(self) -> None:
         """Publish the heartbeat, from the executor's thread also while a step computes."""

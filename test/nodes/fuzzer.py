@@ -229,9 +229,16 @@ CHUNKS = [
 ]
 STATUSES = [
     FOREIGN,
-    Kind('old incarnation', sets(incarnation=0)),
+    # Without an incarnation it is of a node that has not joined yet, which says nothing wrong; it
+    # is refused only by the coordinator, as an error of a layer that takes part.
+    Kind('not joined', sets(incarnation=0), counted=False),
+    Kind('joined to no run', sets(run_id=[0] * 16, incarnation=1)),
     Kind('leaping incarnation', sets(incarnation=HIGHEST)),
-    Kind('error without a run', sets(run_id=[0] * 16, state=4, error='gone', incarnation=0)),
+    Kind(
+        'error without a run',
+        sets(run_id=[0] * 16, state=4, error='gone', incarnation=0),
+        counted=False,
+    ),
     Kind('error of a foreign run', sets(run_id=some_run, state=4, error='gone')),
     Kind('no such layer', sets(layer=lambda numbers: numbers.randint(100, 65535))),
     Kind('unknown state', sets(state=lambda numbers: numbers.randint(100, 255))),

@@ -456,6 +456,8 @@ def test_a_layer_goes_on_on_another_device(cluster: Cluster, expected: Any) -> N
     assert_same(cluster.result(), expected)
     log = cluster.dff.finish(cluster.processes['layer_1 on pi5']).errors
     assert 'fetched the replicas of items' in log and 'going on at item' in log
+    behind = cluster.dff.finish(cluster.processes['layer_2 on pi3']).errors
+    assert 'refused a message on status' not in behind, 'a node that has not joined yet is no other'
 
 
 def test_a_spare_takes_over_and_the_lost_device_steps_back(
