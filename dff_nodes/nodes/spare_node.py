@@ -104,7 +104,9 @@ class SpareNode(Participant):
         """
         name = f'layer_{layer}'
         parameters = {**self.layer_parameters, 'layer': layer}
-        command = NodeSpec(name, 'layer_node', parameters).command(self.get_namespace())
+        log_level = self.get_logger().get_effective_level().name.lower()
+        spec = NodeSpec(name, 'layer_node', parameters)
+        command = spec.command(self.get_namespace(), log_level)
         sys.stdout.flush()
         sys.stderr.flush()
         os.closerange(3, MOST_FILES)

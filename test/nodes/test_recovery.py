@@ -400,9 +400,9 @@ class Cluster:
         (dff.folder / 'cluster.yaml').write_text(CLUSTER)
         self.processes: dict[str, subprocess.Popen] = {}
 
-    def start(self, node: str, device: str) -> subprocess.Popen:
+    def start(self, node: str, device: str, *arguments: str) -> subprocess.Popen:
         """Start a node on a device."""
-        process = self.dff.start('run-node', node, 'cluster.yaml', '--runs', device)
+        process = self.dff.start('run-node', node, 'cluster.yaml', '--runs', device, *arguments)
         self.processes[f'{node} on {device}'] = process
         return process
 
@@ -457,14 +457,16 @@ def test_a_layer_goes_on_on_another_device(cluster: Cluster, expected: Any) -> N
     log = cluster.dff.finish(cluster.processes['layer_1 on pi5']).errors
     assert 'fetched the replicas of items' in log and 'going on at item' in log
     behind = cluster.dff.finish(cluster.processes['layer_2 on pi3']).errors
-    assert 'refused a message on status' not in behind, 'a node that has not joined yet is no other'
+    assert 'refused a message on status' not in behind, (
+        'a node that has not joined yet is no other'
+    )
 
 
 def test_a_spare_takes_over_and_the_lost_device_steps_back(
     cluster: Cluster, expected: Any
 ) -> None:
     cluster.start_all()
-    cluster.start('spare', 'pi4')
+    spare = cluster.start('spare', 'pi4', '--log-level', 'warn')
     cluster.await_replica(1, 180)
     lost = cluster.processes['layer_1 on pi2']
     lost.send_signal(signal.SIGSTOP)
@@ -472,13 +474,13 @@ def test_a_spare_takes_over_and_the_lost_device_steps_back(
     while not list((cluster.dff.folder / 'pi4').glob('cluster/checkpoints/layer_1.incarnation')):
         assert time.monotonic() < limit, 'the spare did not take over within 60 s'
         time.sleep(0.05)
+    taken_over = psutil.Process(spare.pid).cmdline()
+    assert {'__node:=layer_1', 'cluster.layer_1:=warn', 'layer_1:=warn'} < set(taken_over)
     lost.send_signal(signal.SIGCONT)
     assert_same(cluster.result(), expected)
     old = cluster.dff.finish(lost)
     assert old.status == 3 and 'has taken over' in old.errors
-    assert (
-        'this device takes it over' in cluster.dff.finish(cluster.processes['spare on pi4']).errors
-    )
+    assert 'this device takes it over' in cluster.dff.finish(spare).errors
 
 
 def test_a_layer_is_not_started_twice(cluster: Cluster) -> None:
