@@ -129,6 +129,9 @@ def _layer_json(layer: LayerFootprint) -> dict[str, Any]:
     return {
         'name': layer.shape.name,
         'inputs': layer.shape.inputs,
+        'type': layer.shape.config.type,
+        'input_shape': list(layer.shape.input_shape),
+        'output_shape': list(layer.shape.passed_shape),
         'units': layer.shape.units,
         'rule': layer.shape.config.rule.model_dump(mode='json'),
         'optimizer': layer.shape.optimizer.model_dump(mode='json'),

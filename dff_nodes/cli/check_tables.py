@@ -34,6 +34,10 @@ def show(resolved: ResolvedRun, needs: Footprint, host: str | None, console: Con
 def _facts_table(resolved: ResolvedRun, needs: Footprint, console: Console) -> Table:
     config, data, counts = resolved.config, resolved.facts, needs.counts
     shape = ' x '.join(str(size) for size in data.input_shape)
+    streams, mode = 'labels instead of negatives', 'each layer scores all classes'
+    if config.streams == 2:
+        streams = f'{config.training.negatives.mode} negatives'
+        mode = config.classification.mode
     kinds = f'{counts.train_items} TRAIN, {counts.score_items} SCORE, '
     return facts(
         console,
@@ -41,9 +45,8 @@ def _facts_table(resolved: ResolvedRun, needs: Footprint, console: Console) -> T
             'data': f'{config.data.dataset}: {data.train_samples} training and '
             f'{data.test_samples} test samples of {shape}, {data.classes} classes',
             'training': f'{config.training.epochs} epochs, batches of '
-            f'{config.training.batch_size}, {config.training.negatives.mode} negatives',
-            'classification': f'{config.classification.mode}, '
-            f'layers: {config.classification.layers.replace("_", " ")}',
+            f'{config.training.batch_size}, {streams}',
+            'classification': f'{mode}, layers: {config.classification.layers.replace("_", " ")}',
             'compute': f'{config.compute.device}, threads of each node: {config.compute.threads}',
             'items': f'{units.number(counts.items)} ({kinds}{counts.evaluate_items} EVALUATE, '
             f'{counts.marks} MARK); {needs.items_per_epoch} in an epoch without evaluation',
@@ -53,12 +56,13 @@ def _facts_table(resolved: ResolvedRun, needs: Footprint, console: Console) -> T
 
 
 def _layers_table(needs: Footprint, console: Console) -> Table:
-    columns = ['layer', 'inputs >', 'units >', 'parameters >', 'rule', 'optimizer']
+    columns = ['layer', 'kind', 'takes >', 'gives >', 'parameters >', 'rule', 'optimizer']
     rows = [
         [
             layer.shape.name,
-            str(layer.shape.inputs),
-            str(layer.shape.units),
+            layer.shape.config.type,
+            units.shape(layer.shape.input_shape),
+            units.shape(layer.shape.passed_shape),
             units.number(layer.shape.parameters),
             _named(layer.shape.config.rule.model_dump()),
             f'{layer.shape.optimizer.name}, rate {layer.shape.optimizer.learning_rate:g}',
@@ -71,8 +75,11 @@ def _layers_table(needs: Footprint, console: Console) -> Table:
 def _named(settings: dict[str, Any]) -> str:
     """Write a rule as `swish, alpha 6, mean goodness`."""
     words = [settings['name']]
-    words += [f'{key} {settings[key]:g}' for key in ('alpha', 'theta') if settings.get(key)]
-    words.append(f'{settings["goodness"]} goodness')
+    for key, value in settings.items():
+        if isinstance(value, float) and value:
+            words.append(f'{key.replace("_", " ")} {value:g}')
+    if 'goodness' in settings:
+        words.append(f'{settings["goodness"]} goodness')
     return ', '.join(words)
 
 
@@ -94,13 +101,15 @@ def _traffic_table(needs: Footprint, console: Console) -> Table:
 
 
 def _nodes_table(nodes: list[NodeMemory], console: Console) -> Table:
-    columns = ['node', 'runs on', 'process >', 'state >', 'windows >', 'all >', 'replay >']
+    columns = ['node', 'runs on', 'process >', 'state >', 'step >', 'windows >']
+    columns += ['all >', 'replay >']
     rows = [
         [
             node.node,
             node.device or 'here',
             units.megabytes(node.process_mb),
             units.megabytes(node.state_mb),
+            units.megabytes(node.working_mb) if node.working_mb else units.DASH,
             units.megabytes(node.window_mb),
             units.megabytes(node.needed_mb),
             f'≤ {units.megabytes(node.replay_mb)}' if node.replay_mb else units.DASH,

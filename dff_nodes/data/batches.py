@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dff_nodes.data.dataset import Dataset
-from dff_nodes.data.facts import check_shift
+from dff_nodes.data.facts import Augmentation, check_augmentation
 from dff_nodes.seeds import generator
 
 EPOCHS_KEPT = 2
@@ -35,16 +35,17 @@ class Batches:
     A batch is a pure function of (seed, epoch, index): the same whatever was asked for before,
     in whatever order, in whatever process. The last batch of an epoch holds what is left.
 
-    :param shift_pixels: every image of a batch is moved by a whole number of pixels of its own,
-        -shift_pixels to shift_pixels, down and right; what is uncovered is 0.
-    :raises DataError: if the samples cannot be shifted that far.
+    :param augmentation: what is done to every image of a batch, drawn anew for each.
+    :raises DataError: if the samples cannot be shifted that far, or are no images.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, shift_pixels: int, seed: int) -> None:
-        check_shift(dataset.facts, shift_pixels)
+    def __init__(
+        self, dataset: Dataset, batch_size: int, augmentation: Augmentation, seed: int
+    ) -> None:
+        check_augmentation(dataset.facts, augmentation)
         self.dataset = dataset
         self.batch_size = batch_size
-        self.shift_pixels = shift_pixels
+        self.augmentation = augmentation
         self.seed = seed
         self._order = lru_cache(EPOCHS_KEPT)(self._draw_order)
 
@@ -63,8 +64,7 @@ class Batches:
         start = index * self.batch_size
         samples = self._order(epoch)[start : start + self.batch_size].clone()
         images = self.dataset.x_train.index_select(0, samples)
-        if self.shift_pixels:
-            images = shifted(images, self._draw_shifts(epoch, index, len(samples)))
+        images = self._augmented(images, epoch, index)
         return Batch(images, self.dataset.y_train[samples], samples)
 
     def _draw_order(self, epoch: int) -> Tensor:
@@ -72,28 +72,68 @@ class Batches:
         random = generator(self.seed, 'order', epoch)
         return torch.randperm(len(self.dataset.y_train), generator=random)
 
-    def _draw_shifts(self, epoch: int, index: int, samples: int) -> Tensor:
-        """Draw how far each image moves down and right: int64 [samples, 2]."""
-        random = generator(self.seed, 'shift', epoch, index)
-        most = self.shift_pixels
-        return torch.randint(-most, most + 1, (samples, 2), generator=random)
+    def _augmented(self, images: Tensor, epoch: int, index: int) -> Tensor:
+        count, most = len(images), self.augmentation.shift_pixels
+        if most:
+            random = generator(self.seed, 'shift', epoch, index)
+            shifts = torch.randint(-most, most + 1, (count, 2), generator=random)
+            images = shifted(images, shifts, self.augmentation.shift_fill)
+        if self.augmentation.flip:
+            random = generator(self.seed, 'flip', epoch, index)
+            mirrored = torch.rand(count, generator=random) < 0.5
+            images = torch.where(mirrored[:, None, None, None], images.flip(2), images)
+        if self.augmentation.cutout_pixels:
+            random = generator(self.seed, 'cutout', epoch, index)
+            centres = torch.rand((count, 2), generator=random)
+            images = cut_out(images, centres, self.augmentation.cutout_pixels)
+        return images
 
 
-def shifted(images: Tensor, shifts: Tensor) -> Tensor:
-    """Move every image by whole pixels; what is uncovered is 0.
+def shifted(images: Tensor, shifts: Tensor, fill: str = 'zero') -> Tensor:
+    """Move every image by whole pixels.
 
     :param images: [samples, height, width, channels].
     :param shifts: int64 [samples, 2], pixels down and right.
+    :param fill: of what is uncovered: zero, edge (the outermost pixels) or reflect.
     :return: contiguous, as images.
     """
     samples, height, width, channels = images.shape
     margin = int(shifts.abs().max())
-    padded = images.new_zeros((samples, height + 2 * margin, width + 2 * margin, channels))
-    padded[:, margin : margin + height, margin : margin + width] = images
+    rows, columns = (_around(size, margin, fill) for size in (height, width))
+    padded = images[:, rows.clamp_min(0)][:, :, columns.clamp_min(0)]
+    if fill == 'zero':
+        padded[:, rows < 0] = 0
+        padded[:, :, columns < 0] = 0
     # all windows of the padded images, a view: [samples, down, right, height, width, channels]
     windows = padded.unfold(1, height, 1).unfold(2, width, 1).movedim(3, -1)
     corner = margin - shifts
     return windows[torch.arange(samples), corner[:, 0], corner[:, 1]].contiguous()
+
+
+def _around(size: int, margin: int, fill: str) -> Tensor:
+    """Which row (or column) stands at each place of a padded image; -1 where none does."""
+    places = torch.arange(-margin, size + margin)
+    if fill == 'edge':
+        return places.clamp(0, size - 1)
+    if fill == 'reflect':
+        return (size - 1) - ((size - 1) - places.abs()).abs()
+    return torch.where((places < 0) | (places >= size), -1, places)
+
+
+def cut_out(images: Tensor, centres: Tensor, pixels: int) -> Tensor:
+    """Set a square of every image to 0 (DeVries & Taylor 1708.04552).
+
+    :param images: [samples, height, width, channels].
+    :param centres: float [samples, 2], 0 to 1 of the height and the width.
+    :param pixels: along each side of the square, which may reach over the edge.
+    """
+    inside = []
+    for axis, size in enumerate(images.shape[1:3]):
+        first = (centres[:, axis] * size).floor() - pixels // 2
+        place = torch.arange(size) - first[:, None]
+        inside.append((place >= 0) & (place < pixels))
+    square = inside[0][:, :, None] & inside[1][:, None, :]
+    return images.masked_fill(square[..., None], 0)
 
 
 def chunks(count: int, size: int) -> list[slice]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +128,7 @@ def with_settings(facts: DataFacts, data: DataConfig) -> DataFacts:
 
     :raises DataError: if a setting does not fit the data.
     """
-    check_shift(facts, data.shift_pixels)
+    check_augmentation(facts, Augmentation.of(data))
     held_out = data.validation_samples
     if held_out >= facts.train_samples:
         raise DataError(
@@ -141,21 +141,47 @@ def with_settings(facts: DataFacts, data: DataConfig) -> DataFacts:
     return replace(facts, train_samples=facts.train_samples - held_out, test_samples=held_out)
 
 
-def check_shift(facts: DataFacts, shift_pixels: int) -> None:
-    """Refuse shifts of what is no image, or that could move an image out of sight.
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to every training image."""
+
+    shift_pixels: int = 0
+    """moved by up to so many whole pixels, down or up, right or left"""
+    shift_fill: str = 'zero'
+    """what is uncovered: zero, edge or reflect"""
+    flip: bool = False
+    """half of the images are mirrored left to right"""
+    cutout_pixels: int = 0
+    """side of a square that is set to 0"""
+
+    @staticmethod
+    def of(data: DataConfig) -> Augmentation:
+        """Take it from the settings of a run."""
+        return Augmentation(
+            **{each.name: getattr(data, each.name) for each in fields(Augmentation)}
+        )
+
+
+def check_augmentation(facts: DataFacts, augmentation: Augmentation) -> None:
+    """Refuse to change what is no image, or to move an image out of sight.
 
     :raises DataError: naming the field, the value and the limit.
     """
-    if shift_pixels == 0:
+    asked = {
+        name: getattr(augmentation, name) for name in ('shift_pixels', 'flip', 'cutout_pixels')
+    }
+    for name, value in asked.items():
+        if value and len(facts.input_shape) == 1:
+            raise DataError(
+                f'data.{name} must be {type(value)()!r} for samples of {facts.features} features, '
+                f'which are no images, got {value}; store images as '
+                '[samples, height, width, channels]'
+            )
+    if augmentation.shift_pixels == 0:
         return
-    if len(facts.input_shape) == 1:
-        raise DataError(
-            f'data.shift_pixels must be 0 for samples of {facts.features} features, which are '
-            f'no images, got {shift_pixels}; store images as [samples, height, width, channels]'
-        )
     height, width, _ = facts.input_shape
-    if shift_pixels >= min(height, width):
+    if augmentation.shift_pixels >= min(height, width):
         raise DataError(
             f'data.shift_pixels must be at most {min(height, width) - 1} for images of '
-            f'{height} x {width} pixels, got {shift_pixels}'
+            f'{height} x {width} pixels, got {augmentation.shift_pixels}'
         )

@@ -9,13 +9,15 @@ from typing import Literal
 from torch import Tensor
 
 
-def combine(scores: list[Tensor], layers: Literal['all', 'without_first']) -> Tensor:
+def combine(scores: list[Tensor], layers: Literal['all', 'without_first', 'last']) -> Tensor:
     """
     Add up the layers' scores, as Hinton does with or without the first hidden layer.
 
+    The last layer alone is what the published local losses report.
+
     :param scores: one float32 [samples, classes] per layer, first to last.
     """
-    used = scores if layers == 'all' else scores[1:]
+    used = {'all': scores, 'without_first': scores[1:], 'last': scores[-1:]}[layers]
     total = used[0]
     for more in used[1:]:
         total = total + more

@@ -9,8 +9,8 @@ import os
 import torch
 
 from dff_nodes.learning.optimizers import make_optimizer
-from dff_nodes.runs.config import OptimizerConfig
 from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.layers import GroupOptimizer
 from dff_nodes.runs.memory import keep_buffers
 
 
@@ -52,6 +52,6 @@ def warm_up() -> None:
     and counts it to PyTorch's footprint rather than to its layer's.
     """
     layer = torch.nn.Linear(2, 2)
-    optimizer = make_optimizer(OptimizerConfig(), dict(layer.named_parameters()))
+    optimizer = make_optimizer(GroupOptimizer(), dict(layer.named_parameters()))
     layer(torch.ones(1, 2)).sum().backward()
     optimizer.step(0.1)

@@ -26,7 +26,7 @@ class _Rectify(torch.autograd.Function):
     def backward(context: Any, _: Tensor, gradient: Tensor) -> Tensor:
         (activity,) = context.saved_tensors
         # d/dz sum(relu(z)^2) = 2 relu(z): the ReLU's own gate is in the factor already.
-        return activity * (2 * gradient[:, None])
+        return activity * _by_row(2 * gradient, activity)
 
 
 def rectify(preactivation: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,15 +35,20 @@ def rectify(preactivation: Tensor) -> tuple[Tensor, Tensor]:
 
     The gradient flows through the energy only: an activity that passes on carries none.
 
-    :param preactivation: float32 [rows, units].
-    :returns: activity [rows, units], energy [rows].
+    :param preactivation: float32 [rows, units] or [rows, channels, height, width].
+    :returns: activity of the same shape, energy [rows].
     """
     return _Rectify.apply(preactivation)
 
 
 def energy(activity: Tensor) -> Tensor:
-    """Sum of squared activities: [rows, units] -> [rows]."""
-    return torch.linalg.vector_norm(activity, dim=1).square_()
+    """Sum of squared activities: [rows, ...] -> [rows]."""
+    return torch.linalg.vector_norm(activity, dim=tuple(range(1, activity.dim()))).square_()
+
+
+def _by_row(values: Tensor, like: Tensor) -> Tensor:
+    """Shape one value per row so that it multiplies whole rows."""
+    return values.view(-1, *(1 for _ in like.shape[1:]))
 
 
 def goodness(energies: Tensor, units: int, measure: Measure) -> Tensor:
@@ -62,9 +67,9 @@ def normalize(activity: Tensor, energies: Tensor | None = None) -> Tensor:
     Hinton's layer normalisation without mean subtraction; unit *length* instead would bound
     the goodness of the next layer by its weights.
 
-    :param activity: float32 [rows, units].
+    :param activity: float32 [rows, ...].
     :param energies: float32 [rows] of the activity, if they are known already.
     """
     energies = energy(activity) if energies is None else energies
-    root_mean_square = (energies / activity.shape[1]).sqrt_().add_(1e-6)
-    return activity / root_mean_square[:, None]
+    root_mean_square = (energies / activity[0].numel()).sqrt_().add_(1e-6)
+    return activity / _by_row(root_mean_square, activity)

@@ -11,53 +11,127 @@ from torch import Tensor, nn
 
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.wire import from_wire
+from dff_nodes.runs.layers import ConvolutionLayer
+from dff_nodes.runs.resolve import ResolvedRun
 
 
 class Input(Protocol):
     """What a layer does with what it receives, before its nonlinearity."""
 
-    features: int
-    """inputs of the layer's linear map"""
+    def pair(self, linear: nn.Module, batch: Batch) -> Tensor:
+        """Preactivations of positives, then negatives: [2 * samples, ...]."""
 
-    def pair(self, linear: nn.Linear, batch: Batch) -> Tensor:
-        """Preactivations of positives, then negatives: [2 * samples, units]."""
+    def neutral(self, linear: nn.Module, batch: Batch) -> Tensor:
+        """Preactivations under the neutral label: [samples, ...]."""
 
-    def neutral(self, linear: nn.Linear, batch: Batch) -> Tensor:
-        """Preactivations under the neutral label: [samples, units]."""
+    def candidates(self, linear: nn.Module, batch: Batch) -> Tensor:
+        """Preactivations of every candidate class: [samples * candidates, ...]."""
 
-    def candidates(self, linear: nn.Linear, batch: Batch) -> Tensor:
-        """Preactivations of every candidate class: [samples * candidates, units]."""
+
+def owned(parts: list[Tensor], device: torch.device) -> Tensor:
+    """
+    Copy what arrived into one float32 tensor [rows, ...].
+
+    Always a copy: PyTorch's own memory is aligned alike in every process, a buffer of the
+    middleware is not, and matrix products may round by alignment.
+
+    :param parts: what `to_wire` gave, [rows, ...], all alike in shape but for the rows.
+    """
+    rows = [len(part) for part in parts]
+    copied = torch.empty((sum(rows), *parts[0].shape[1:]), device=device)
+    for part, space in zip(parts, copied.split(rows), strict=True):
+        from_wire(part, space)
+    return copied
+
+
+def as_maps(rows: Tensor) -> Tensor:
+    """View [rows, height, width, channels] as PyTorch has maps, channels last in memory."""
+    return rows.permute(0, 3, 1, 2)
 
 
 class ActivityInput:
-    """Activities of the layer before: rows [features] of root mean square 1."""
+    """Activities of the layer before: rows of root mean square 1, features or maps."""
 
-    def __init__(self, features: int, device: torch.device) -> None:
-        self.features = features
+    def __init__(self, maps: bool, device: torch.device) -> None:
+        self.maps = maps
         self.device = device
 
-    def pair(self, linear: nn.Linear, batch: Batch) -> Tensor:
-        """See Input.pair; batch.positive and batch.negative: [samples, features]."""
-        return linear(self._owned(batch.positive, batch.negative))
+    def pair(self, linear: nn.Module, batch: Batch) -> Tensor:
+        """See Input.pair; batch.positive and batch.negative: [samples, ...]."""
+        return linear(self._shaped(owned([batch.positive, batch.negative], self.device)))
 
-    def neutral(self, linear: nn.Linear, batch: Batch) -> Tensor:
+    def neutral(self, linear: nn.Module, batch: Batch) -> Tensor:
         """See Input.neutral."""
-        return linear(self._owned(batch.positive))
+        return linear(self._shaped(owned([batch.positive], self.device)))
 
     candidates = neutral
 
-    def _owned(self, *parts: Tensor) -> Tensor:
-        """
-        Copy what arrived into one float32 tensor.
+    def _shaped(self, rows: Tensor) -> Tensor:
+        return as_maps(rows) if self.maps else rows.flatten(1)
 
-        Always a copy: PyTorch's own memory is aligned alike in every process, a buffer of the
-        middleware is not, and matrix products may round by alignment.
+
+class MapImageInput:
+    """
+    Images for a convolution, in which a class is embedded (see ImageInput).
+
+    :param planes: whether every class has a channel of its own; else the class is shown in the
+        first numbers of the image.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        planes: bool,
+        amplitude: float,
+        neutral_share: float,
+        full_pixel: float,
+        device: torch.device,
+    ) -> None:
+        self.classes = classes
+        self.planes = planes
+        self.amplitude = amplitude
+        self.full_pixel = full_pixel
+        self.device = device
+        self.one_hot = torch.eye(classes, device=device)
+        self.neutral_label = torch.full((1, classes), neutral_share, device=device)
+
+    def pair(self, linear: nn.Module, batch: Batch) -> Tensor:
+        """See Input.pair; batch.positive: images [samples, height, width, channels]."""
+        labels = torch.cat((batch.labels, batch.negative_labels)).to(self.device)
+        return linear(self._shown(batch.positive.repeat(2, 1, 1, 1), self.one_hot[labels]))
+
+    def neutral(self, linear: nn.Module, batch: Batch) -> Tensor:
+        """See Input.neutral."""
+        labels = self.neutral_label.expand(len(batch.positive), -1)
+        return linear(self._shown(batch.positive, labels))
+
+    def candidates(self, linear: nn.Module, batch: Batch) -> Tensor:
+        """See Input.candidates; every class is tried on every image."""
+        images = batch.positive.repeat_interleave(self.classes, 0)
+        return linear(self._shown(images, self.one_hot.repeat(len(batch.positive), 1)))
+
+    def _shown(self, images: Tensor, labels: Tensor) -> Tensor:
         """
-        rows = sum(len(part) for part in parts)
-        owned = torch.empty((rows, self.features), device=self.device)
-        for part, space in zip(parts, owned.split([len(part) for part in parts]), strict=True):
-            from_wire(part, space)
-        return owned
+        Embed labels, and scale to root mean square 1 as if each were one-hot.
+
+        :param labels: float32 [rows, classes].
+        """
+        pixels = images.to(self.device, torch.float32) / self.full_pixel
+        rows, height, width, channels = pixels.shape
+        places = 1
+        if self.planes:
+            places = height * width
+            blank = labels.new_zeros(rows, height, width, self.classes)
+            pixels = torch.cat((pixels, blank), 3)
+        else:
+            pixels.view(rows, -1)[:, : self.classes] = 0
+        energy = pixels.square().sum((1, 2, 3)) + places * self.amplitude**2
+        scale = (pixels[0].numel() / energy).sqrt_()
+        if self.planes:
+            pixels[..., channels:] = self.amplitude * labels[:, None, None]
+        else:
+            pixels.view(rows, -1)[:, : self.classes] = self.amplitude * labels
+        return as_maps(pixels.mul_(scale[:, None, None, None]))
 
 
 class ImageInput:
@@ -122,3 +196,30 @@ class ImageInput:
     def _label(self, linear: nn.Linear, shown: Tensor) -> Tensor:
         """Give the label's share of the preactivation: [rows, classes] -> [rows, units]."""
         return shown @ linear.weight[:, : self.classes].T
+
+
+def make_input(resolved: ResolvedRun, index: int, device: torch.device) -> Input:
+    """Make the input of a two-stream layer."""
+    maps = isinstance(resolved.layers[index].config, ConvolutionLayer)
+    if index > 0:
+        return ActivityInput(maps, device)
+    label, facts = resolved.config.data.label, resolved.facts
+    neutral = resolved.config.training.readout.neutral
+    if maps:
+        return MapImageInput(
+            facts.classes,
+            label.position == 'planes',
+            label.amplitude,
+            neutral,
+            facts.scale,
+            device,
+        )
+    return ImageInput(
+        facts.features,
+        facts.classes,
+        label.position,
+        label.amplitude,
+        neutral,
+        facts.scale,
+        device,
+    )

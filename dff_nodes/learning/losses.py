@@ -9,7 +9,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
-from dff_nodes.runs.config import Rule, SwishRule, SymbaRule, ThresholdRule
+from dff_nodes.runs.rules import Rule, SwishRule, SymbaRule, ThresholdRule
 
 PairLoss = Callable[[Tensor, Tensor], Tensor]
 """(positive goodness [rows], negative goodness [rows]) -> scalar loss"""

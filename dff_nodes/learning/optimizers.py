@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import Parameter
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from dff_nodes.runs.config import LearningRateConfig, OptimizerConfig
+from dff_nodes.runs.layers import GroupOptimizer, LearningRateConfig, OptimizerConfig
 
 
 class Optimizer(ABC):
@@ -26,7 +27,7 @@ class Optimizer(ABC):
     :param parameters: by name; each has a gradient when `step` is called.
     """
 
-    def __init__(self, config: OptimizerConfig, parameters: dict[str, Parameter]) -> None:
+    def __init__(self, config: GroupOptimizer, parameters: dict[str, Parameter]) -> None:
         self.config = config
         self.parameters = parameters
         self.steps_done = 0
@@ -71,9 +72,9 @@ class Optimizer(ABC):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015), betas 0.9 and 0.999."""
+    """Adam (Kingma & Ba 2015) and AdamW, betas 0.9 and 0.999."""
 
-    def __init__(self, config: OptimizerConfig, parameters: dict[str, Parameter]) -> None:
+    def __init__(self, config: GroupOptimizer, parameters: dict[str, Parameter]) -> None:
         super().__init__(config, parameters)
         values = list(parameters.values())
         self._means = [torch.zeros_like(each) for each in values]
@@ -99,6 +100,7 @@ class Adam(Optimizer):
             beta2=0.999,
             lr=rate,
             weight_decay=self.config.weight_decay,
+            decoupled_weight_decay=self.config.name == 'adamw',
             eps=1e-8,
             maximize=False,
         )
@@ -107,7 +109,7 @@ class Adam(Optimizer):
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum."""
 
-    def __init__(self, config: OptimizerConfig, parameters: dict[str, Parameter]) -> None:
+    def __init__(self, config: GroupOptimizer, parameters: dict[str, Parameter]) -> None:
         super().__init__(config, parameters)
         self._momenta = [torch.zeros_like(each) for each in parameters.values()]
 
@@ -126,14 +128,129 @@ class SGD(Optimizer):
             momentum=self.config.momentum,
             lr=rate,
             dampening=0.0,
-            nesterov=False,
+            nesterov=self.config.nesterov,
             maximize=False,
         )
 
 
-def make_optimizer(config: OptimizerConfig, parameters: dict[str, Parameter]) -> Optimizer:
+class Muon(Optimizer):
+    """
+    Momentum whose matrix is made orthogonal before it is applied (Jordan et al. 2024).
+
+    Each weight is brought to Frobenius norm sqrt(outputs) before a step, and the step has that
+    norm times the learning rate. Four Newton-Schulz iterations in float32; a convolution counts
+    as a matrix of its filters.
+    """
+
+    ITERATIONS = 4
+    COEFFICIENTS = 3.4445, -4.7750, 2.0315
+
+    def __init__(self, config: GroupOptimizer, parameters: dict[str, Parameter]) -> None:
+        super().__init__(config, parameters)
+        for name, each in parameters.items():
+            if each.dim() < 2:
+                raise ValueError(f'muon is for matrices, {name} has shape {list(each.shape)}')
+        self._momenta = [torch.zeros_like(each) for each in parameters.values()]
+
+    def moments(self) -> dict[str, list[Tensor]]:
+        """See Optimizer.moments."""
+        return {'momentum': self._momenta}
+
+    def _update(self, gradients: list[Tensor], rate: float) -> None:
+        for weight, gradient, momentum in zip(
+            self.parameters.values(), gradients, self._momenta, strict=True
+        ):
+            momentum.mul_(self.config.momentum).add_(gradient)
+            ahead = gradient.add(momentum, alpha=self.config.momentum)
+            direction = self._orthogonal(ahead.reshape(len(ahead), -1))
+            norm = len(weight) ** 0.5
+            weight.mul_(norm / weight.norm().clamp_min(1e-12))
+            direction = direction * (norm / direction.norm().clamp_min(1e-12))
+            weight.add_(direction.view_as(weight), alpha=-rate)
+
+    def _orthogonal(self, matrix: Tensor) -> Tensor:
+        """Bring the singular values near 1; their vectors stay."""
+        flat = matrix.shape[0] > matrix.shape[1]
+        x = matrix.T if flat else matrix
+        x = x / x.norm().clamp_min(1e-7)
+        first, second, third = self.COEFFICIENTS
+        for _ in range(self.ITERATIONS):
+            square = x @ x.T
+            x = first * x + (second * square + third * square @ square) @ x
+        return x.T if flat else x
+
+
+def make_optimizer(config: GroupOptimizer, parameters: dict[str, Parameter]) -> Optimizer:
     """Make the optimizer that a configuration names."""
-    return {'adam': Adam, 'sgd': SGD}[config.name](config, parameters)
+    kinds = {'adam': Adam, 'adamw': Adam, 'sgd': SGD, 'muon': Muon}
+    return kinds[config.name](config, parameters)
+
+
+class LayerOptimizer:
+    """
+    The optimizers of a layer's groups of parameters, and their learning rates.
+
+    Weight matrices, other parameters of the layer, and those of its rule may have optimizers of
+    their own; groups with the same settings are one.
+
+    :param matrices: weights of the layer, by name; `others` and `head` likewise.
+    :param steps: training steps over which the learning rate runs its course.
+    """
+
+    def __init__(
+        self,
+        config: OptimizerConfig,
+        schedule: LearningRateConfig,
+        steps: int,
+        matrices: dict[str, Parameter],
+        others: dict[str, Parameter] | None = None,
+        head: dict[str, Parameter] | None = None,
+    ) -> None:
+        main = GroupOptimizer(**config.model_dump(exclude={'others', 'head'}))
+        groups: dict[GroupOptimizer, dict[str, Parameter]] = {main: dict(matrices)}
+        for group, parameters in ((config.of_others, others), (config.of_head, head)):
+            settings = GroupOptimizer(**group.model_dump(exclude={'others', 'head'}))
+            groups.setdefault(settings, {}).update(parameters or {})
+        self.groups = [
+            (
+                make_optimizer(group, parameters),
+                LearningRate(schedule, group.learning_rate, steps),
+            )
+            for group, parameters in groups.items()
+            if parameters
+        ]
+
+    @property
+    def steps_done(self) -> int:
+        """Steps taken so far."""
+        return self.groups[0][0].steps_done if self.groups else 0
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step of the first group."""
+        return self.groups[0][1].at(self.steps_done) if self.groups else 0.0
+
+    def step(self) -> None:
+        """Take one step with every group and forget the gradients."""
+        for optimizer, rate in self.groups:
+            optimizer.step(rate.at(optimizer.steps_done))
+
+    def state(self) -> dict[str, Tensor]:
+        """Give the moments as `PARAMETER.MOMENT` and the number of steps."""
+        named: dict[str, Tensor] = {}
+        for optimizer, _ in self.groups:
+            named |= optimizer.state()
+        return named
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """
+        Continue from what `state` gave.
+
+        :raises ValueError: naming a tensor that is missing, too many or of another shape.
+        """
+        check_same_tensors(self.state(), state)
+        for optimizer, _ in self.groups:
+            optimizer.load_state({name: state[name] for name in optimizer.state()})
 
 
 def check_same_tensors(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
@@ -151,7 +268,7 @@ def check_same_tensors(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> N
 
 class LearningRate:
     """
-    Linear rise over the warm-up, constant until the hold ends, then linear to the final share.
+    Linear rise over the warm-up, constant until the hold ends, then a fall to the final share.
 
     :param highest: learning rate of the constant part.
     :param steps: training steps of the whole run.
@@ -174,4 +291,6 @@ class LearningRate:
         if share <= config.hold or config.hold >= 1:
             return 1.0
         done = min(1.0, (share - config.hold) / (1 - config.hold))
+        if config.fall == 'cosine':
+            done = (1 - math.cos(math.pi * done)) / 2
         return 1.0 - (1.0 - config.final) * done

@@ -39,8 +39,15 @@ class PeerNormalization:
         """float32 [units], part of the layer's state"""
 
     def loss(self, positive_preactivation: Tensor) -> Tensor:
-        """Update the running mean and give the loss. [rows, units] -> scalar."""
+        """
+        Update the running mean and give the loss.
+
+        :param positive_preactivation: [rows, units], or maps [rows, channels, height, width],
+            whose channels are the units.
+        """
         activity = _UngatedReLU.apply(positive_preactivation)
+        if activity.dim() == 4:
+            activity = activity.mean((2, 3))
         mean = KEEP * self.mean_activity + (1 - KEEP) * activity.mean(0)
         self.mean_activity = mean.detach()
         return self.weight * (mean.mean() - mean).square().mean()

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from dff_nodes.learning.optimizers import LearningRate, make_optimizer
-from dff_nodes.runs.config import OptimizerConfig, TrainingConfig
+from dff_nodes.runs.config import TrainingConfig
+from dff_nodes.runs.layers import GroupOptimizer
 
 
 class Readout:
@@ -30,7 +31,7 @@ class Readout:
         rate = training.readout.learning_rate
         self.rate = LearningRate(training.learning_rate, rate, steps)
         self.optimizer = make_optimizer(
-            OptimizerConfig(learning_rate=rate), dict(self.linear.named_parameters())
+            GroupOptimizer(learning_rate=rate), dict(self.linear.named_parameters())
         )
 
     @torch.no_grad()

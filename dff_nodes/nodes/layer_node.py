@@ -15,7 +15,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange
 
 from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
-from dff_nodes.learning.layer import ForwardForwardLayer
+from dff_nodes.learning.layer import Layer, make_layer
 from dff_nodes.nodes import messages, qos, soundness
 from dff_nodes.nodes.layer_watch import STATE_NAMES
 from dff_nodes.nodes.link import IncomingLink, OutgoingLink, Rewound, Stopped
@@ -300,7 +300,7 @@ class LayerNode(Participant):
         """Take up the newest state from which all that receivers still want can be made."""
         self.state = msg.LayerStatus.TRAINING
         self.worker = None  # frees the old state before the new one is made
-        layer = ForwardForwardLayer(self.resolved, self.index, self._device)
+        layer = make_layer(self.resolved, self.index, self._device)
         if self.run_config.training:
             self.worker = self._restored(layer)
         else:
@@ -321,7 +321,7 @@ class LayerNode(Participant):
         self.incoming.begin(Receiver(first_item, stream.window_items, self.incarnation))
         self._beat()
 
-    def _restored(self, layer: ForwardForwardLayer) -> LayerWorker:
+    def _restored(self, layer: Layer) -> LayerWorker:
         for wrong in self.saver.look():
             self.get_logger().error(f'layer_{self.index}: {wrong}; an older one is used')
         if not self.saver.saved and self.download is not None:

@@ -6,29 +6,29 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-Share = Annotated[float, Field(ge=0, le=1)]
-NO_EFFECT = {'affects_result': False}
+from dff_nodes.runs.layers import (
+    AnyLayer,
+    AnyOptimizer,
+    DenseLayer,
+    LearningRateConfig,
+    OptimizerConfig,
+)
+from dff_nodes.runs.section import NO_EFFECT, Section
+
 SPARE = 'spare'
 """key of placement that lists devices instead of nodes"""
-
-
-class Section(BaseModel):
-    """A part of the configuration; unknown keys are errors."""
-
-    model_config = ConfigDict(
-        extra='forbid', frozen=True, validate_default=True, allow_inf_nan=False
-    )
 
 
 class LabelConfig(Section):
     """How a candidate class is shown to the first layer."""
 
-    position: Literal['overwrite', 'prepend'] = Field(
+    position: Literal['overwrite', 'prepend', 'planes'] = Field(
         'overwrite',
         description='overwrite: the one-hot label replaces the first inputs (Hinton 2022); '
-        'prepend: it is put before them, so no pixel is lost',
+        'prepend: it is put before them, so no pixel is lost; planes: every class has a '
+        'channel of its own, for convolutions',
     )
     amplitude: float = Field(
         1.0, gt=0, le=1000, description='value of the one-hot entry, pixels being 0 to 1'
@@ -61,6 +61,22 @@ class DataConfig(Section):
         le=16,
         description='training images are moved by up to this many whole pixels each way',
     )
+    shift_fill: Literal['zero', 'edge', 'reflect'] = Field(
+        'zero', description='what a shift uncovers: zeros, the outermost pixels, or a mirror image'
+    )
+    flip: bool = Field(False, description='half of the training images are mirrored left to right')
+    cutout_pixels: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description='a square of so many pixels of every training image is set to 0, at a random '
+        'place that may reach over the edge',
+    )
+    standardize: bool = Field(
+        False,
+        description='every image is brought to mean 0 and standard deviation 1 over its numbers; '
+        'for rules of one stream (those of two scale image and label together)',
+    )
     validation_samples: int = Field(
         0,
         ge=0,
@@ -68,105 +84,6 @@ class DataConfig(Section):
         'so that settings can be chosen without looking at it',
     )
     label: LabelConfig = Field(LabelConfig(), description='how a class is shown to layer 0')
-
-
-class Rule(Section):
-    """A two-stream local rule: what a layer maximises for positives, minimises for negatives."""
-
-    peer_normalization: float = Field(
-        0.0,
-        ge=0,
-        le=100,
-        description='weight of the pull of every unit to the mean activity of its layer '
-        '(Hinton 2022: 0.03); not gated by ReLU, so it revives silent units',
-    )
-
-
-class ThresholdRule(Rule):
-    """softplus(theta - G+) + softplus(G- - theta), Hinton 2022."""
-
-    name: Literal['threshold'] = 'threshold'
-    goodness: Literal['sum', 'mean'] = Field('sum', description='of the squared activities')
-    theta: float | None = Field(
-        None,
-        gt=0,
-        description='goodness that separates positive from negative; default the number of '
-        'units for sum, 1 for mean',
-    )
-
-
-class SymbaRule(Rule):
-    """softplus(-alpha (G+ - G-)), SymBa 2303.08418."""
-
-    name: Literal['symba'] = 'symba'
-    goodness: Literal['sum', 'mean'] = Field('mean', description='of the squared activities')
-    alpha: float = Field(4.0, gt=0, le=1000, description='steepness of the loss')
-
-
-class SwishRule(Rule):
-    """
-    silu(-alpha (G+ - G-)): as symba for pairs that are wrong, but with a finite goal.
-
-    Its lowest point is a margin G+ - G- of 1.2785 / alpha: pairs beyond it are drawn back, so
-    goodness does not grow for ever.
-    """
-
-    name: Literal['swish'] = 'swish'
-    goodness: Literal['sum', 'mean'] = Field('mean', description='of the squared activities')
-    alpha: float = Field(6.0, gt=0, le=1000, description='steepness of the loss')
-
-
-def _rule_by_name(value: Any) -> Any:
-    """Accept `rule: swish` as short for `rule: {name: swish}`."""
-    return {'name': value} if isinstance(value, str) else value
-
-
-AnyRule = Annotated[
-    Annotated[ThresholdRule | SymbaRule | SwishRule, Field(discriminator='name')],
-    BeforeValidator(_rule_by_name),
-]
-
-
-class OptimizerConfig(Section):
-    """How a layer turns its gradient into a step."""
-
-    name: Literal['adam', 'sgd'] = Field('adam', description='adam (fused) or sgd')
-    learning_rate: float = Field(0.003, gt=0, le=10, description='highest step size')
-    momentum: float = Field(0.9, ge=0, lt=1, description='of sgd; adam uses 0.9 and 0.999')
-    weight_decay: float = Field(0.0, ge=0, le=1, description='L2 penalty')
-
-
-def _optimizer_by_name(value: Any) -> Any:
-    """Accept `optimizer: adam` as short for `optimizer: {name: adam}`."""
-    return {'name': value} if isinstance(value, str) else value
-
-
-AnyOptimizer = Annotated[OptimizerConfig, BeforeValidator(_optimizer_by_name)]
-
-
-class LayerConfig(Section):
-    """One layer, trained by a loss of its own."""
-
-    type: Literal['dense'] = Field('dense', description='kind of layer')
-    units: int = Field(500, ge=2, le=65536, description='outputs of the layer')
-    rule: AnyRule = Field(SwishRule(), description='threshold, symba or swish, with its settings')
-    optimizer: AnyOptimizer | None = Field(
-        None, description='of this layer; default training.optimizer'
-    )
-
-
-class LearningRateConfig(Section):
-    """The learning rate as a function of the share of the run that is done."""
-
-    warmup: Share = Field(0.02, description='share of the run with linear rise from 0')
-    hold: Share = Field(0.3, description='share of the run after which the fall begins')
-    final: Share = Field(0.0, description='share of the learning rate left at the end')
-
-    @model_validator(mode='after')
-    def _in_order(self) -> LearningRateConfig:
-        if self.warmup > self.hold:
-            raise ValueError(f'warmup ({self.warmup}) must not be after hold ({self.hold})')
-        return self
 
 
 class NegativesConfig(Section):
@@ -229,10 +146,13 @@ class ClassificationConfig(Section):
 
     mode: Literal['goodness', 'one_pass'] = Field(
         'goodness',
-        description='goodness: every class is tried, the one with the highest goodness wins; '
-        "one_pass: one pass with a neutral label, the layers' read-outs vote",
+        description='of two-stream rules. goodness: every class is tried, the one with the '
+        "highest goodness wins; one_pass: one pass with a neutral label, the layers' read-outs "
+        'vote. Rules of one stream always score all classes in one pass',
     )
-    layers: Literal['all', 'without_first'] = Field('all', description='whose scores are added up')
+    layers: Literal['all', 'without_first', 'last'] = Field(
+        'all', description='whose scores are added up'
+    )
 
 
 class EvaluationConfig(Section):
@@ -413,8 +333,8 @@ class Config(Section):
 
     seed: int = Field(0, ge=0, lt=2**63, description='of all randomness')
     data: DataConfig = Field(DataConfig(), description='what is learned')
-    network: list[LayerConfig] = Field(
-        default_factory=lambda: [LayerConfig(), LayerConfig(), LayerConfig()],
+    network: list[AnyLayer] = Field(
+        default_factory=lambda: [DenseLayer(), DenseLayer(), DenseLayer()],
         min_length=1,
         max_length=1000,
         description='the layers, first to last; each runs in a node of its own',
@@ -501,10 +421,27 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode='after')
+    def _streams_are_the_same(self) -> Config:
+        by_streams = {layer.rule.streams: layer.rule.name for layer in self.network}
+        if len(by_streams) > 1:
+            raise ValueError(
+                f"network has the rule '{by_streams[2]}', which needs positive and negative "
+                f"samples, beside '{by_streams[1]}', which needs samples and their labels: choose "
+                'rules of one kind'
+            )
+        return self
+
+    @property
+    def streams(self) -> int:
+        """2: positive and negative samples travel between layers; 1: samples and labels."""
+        return self.network[0].rule.streams
+
     @property
     def has_readout(self) -> bool:
-        """Whether layers train a read-out, so that SCORE items are needed."""
-        return self.training.negatives.mode == 'adaptive' or self.classification.mode == 'one_pass'
+        """Whether layers train a read-out on SCORE items; rules of one stream need none."""
+        adaptive = self.training.negatives.mode == 'adaptive'
+        return self.streams == 2 and (adaptive or self.classification.mode == 'one_pass')
 
 
 def layer_names(config: Config) -> list[str]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from dff_nodes.runs.config import Config, Section
+from dff_nodes.runs.config import Config
+from dff_nodes.runs.section import Section
 
 
 class ConfigError(ValueError):
@@ -121,8 +123,10 @@ def _explain(issue: dict[str, Any]) -> str:
     if issue['type'] == 'extra_forbidden':
         return _explain_unknown(issue['loc'])
     if issue['type'] in ('union_tag_invalid', 'union_tag_not_found'):
-        expected = issue.get('ctx', {}).get('expected_tags', "'threshold', 'symba', 'swish'")
-        return f'{field} must have a name among {expected}, got {issue["input"]!r}'
+        expected = issue['ctx'].get('expected_tags', '')
+        key = issue['ctx']['discriminator'].strip("'")
+        right = f'must have a {key} among {expected}' if expected else f'must have a {key}'
+        return f'{field} {right}, got {issue["input"]!r}'
     if issue['type'] == 'value_error':
         message = str(issue['ctx']['error'])
         return f'{field}: {message}' if field else message
@@ -142,10 +146,10 @@ def _explain_unknown(location: tuple[str | int, ...]) -> str:
 def field_name(location: tuple[str | int, ...]) -> str:
     """Write a path as `network[2].units`, without pydantic's union tags."""
     text = ''
-    for previous, step in zip((None, *location), location, strict=False):
+    for step, _, is_tag in _walk(location):
         if isinstance(step, int):
             text += f'[{step}]'
-        elif not (previous == 'rule' and step in ('threshold', 'symba', 'swish')):
+        elif not is_tag:
             text += f'.{step}' if text else str(step)
     return text
 
@@ -153,23 +157,38 @@ def field_name(location: tuple[str | int, ...]) -> str:
 def _section_at(location: tuple[str | int, ...]) -> type[BaseModel]:
     """Find the section class at a path of the configuration."""
     section: type[BaseModel] = Config
-    rules = {rule.model_fields['name'].default: rule for rule in sections_of(Config, 'rule')}
-    for step in location:
-        if step in rules:
-            section = rules[step]
-        elif isinstance(step, str) and step in section.model_fields:
-            found = sections_in(section.model_fields[step].annotation)
-            section = found[0] if found else section
+    for _, sections, _ in _walk(location):
+        section = sections[0] if sections else section
     return section
 
 
-def sections_of(section: type[BaseModel], key: str) -> list[type[BaseModel]]:
-    """All section classes that may stand at a key, anywhere below a section."""
-    found: list[type[BaseModel]] = []
-    for name, field in section.model_fields.items():
-        for child in sections_in(field.annotation):
-            found += [child] if name == key else sections_of(child, key)
-    return found
+def _walk(
+    location: tuple[str | int, ...],
+) -> Iterator[tuple[str | int, list[type[BaseModel]], bool]]:
+    """Give each step of a path, the section classes that may be there, and if it is a tag."""
+    sections: list[type[BaseModel]] = [Config]
+    for step in location:
+        tagged = [each for each in sections if step == tag_of(each)]
+        if len(sections) > 1 and tagged:
+            sections = tagged
+            yield step, sections, True
+            continue
+        if isinstance(step, str):
+            sections = [
+                child
+                for each in sections
+                if step in each.model_fields
+                for child in sections_in(each.model_fields[step].annotation)
+            ]
+        yield step, sections, False
+
+
+def tag_of(section: type[BaseModel]) -> str | None:
+    """Give the word that chooses a section among those that may stand at a place."""
+    for key in ('name', 'type'):
+        if key in section.model_fields and section.model_fields[key].default is not None:
+            return str(section.model_fields[key].default)
+    return None
 
 
 def sections_in(annotation: Any) -> list[type[BaseModel]]:

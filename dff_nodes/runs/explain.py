@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
@@ -13,9 +13,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import sections_in
+from dff_nodes.runs.config_file import sections_in, tag_of
+from dff_nodes.runs.layers import LocalSettings
 
-STEPS = {'network': '[N].', 'placement': '.DEVICE.'}
+FIRST_LAYER = 'network[N](dense).'
+STEPS = {'network': '[N]', 'parts': '[N]', 'placement': '.DEVICE'}
 TYPES = {
     int: 'whole number',
     float: 'number',
@@ -30,7 +32,7 @@ class Setting:
     """One setting as a reader of the file knows it."""
 
     key: str
-    """`training.epochs`; `network[N].rule(swish).alpha` where a list and a choice are above it"""
+    """`training.epochs`; `network[N](dense).units` where a list and a choice are above it"""
     type: str
     """'settings' where more of them are below"""
     default: str
@@ -50,12 +52,24 @@ def _explain_section(section: type[BaseModel], prefix: str) -> list[Setting]:
         if not children:
             found.append(Setting(key, _type_name(field), _default(field), text))
             continue
-        chosen = field.get_default().name if len(children) > 1 else ''
-        found.append(Setting(key, 'settings', chosen, text))
+        found.append(Setting(key, 'settings', _chosen(field, children), text))
+        if name in LocalSettings.model_fields and not key.startswith((FIRST_LAYER, 'training.')):
+            # Every kind of layer learns in the same ways: they are explained once.
+            found[-1] = replace(found[-1], documentation=f'{text}; as {FIRST_LAYER}{name}')
+            continue
         for child in children:
-            tag = f'({child.model_fields["name"].default})' if len(children) > 1 else ''
-            found += _explain_section(child, f'{key}{tag}{STEPS.get(name, ".")}')
+            tag = f'({tag_of(child)})' if len(children) > 1 else ''
+            found += _explain_section(child, f'{key}{STEPS.get(name, "")}{tag}.')
     return found
+
+
+def _chosen(field: FieldInfo, children: list[type[BaseModel]]) -> str:
+    """Name what stands there by default, where there is a choice."""
+    if len(children) == 1 or field.is_required():
+        return ''
+    default = field.get_default(call_default_factory=True)
+    first = default[0] if isinstance(default, list) else default
+    return tag_of(type(first)) or ''
 
 
 def _type_name(field: FieldInfo) -> str:

@@ -8,11 +8,15 @@ import os
 from dataclasses import dataclass
 
 from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.layers import DenseLayer
 from dff_nodes.runs.resolve import DTYPE_BYTES, LayerShape, ResolvedRun
 
 PROCESS_MB = 290.0
 """resident memory of a node with PyTorch 2.13 (CPU) and rclpy in use; measured on x86_64"""
-LABEL_BYTES = 2
+WORKING_COPIES = 5
+"""of a batch where it is widest: before and behind normalisation and nonlinearity, gradients"""
+CONVOLUTION_MB = 75.0
+"""more of a process that computes convolutions; both measured on x86_64"""
 SCORE_BYTES = 4
 
 
@@ -71,6 +75,8 @@ class NodeMemory:
     process_mb: float
     state_mb: float
     """parameters, gradient and moments; the dataset for the coordinator"""
+    working_mb: float
+    """what a training step holds at once; 0 for the coordinator"""
     window_mb: float
     replay_mb: float
     """may come on top between two checkpoints"""
@@ -78,7 +84,7 @@ class NodeMemory:
     @property
     def needed_mb(self) -> float:
         """What the node holds in any case."""
-        return self.process_mb + self.state_mb + self.window_mb
+        return self.process_mb + self.state_mb + self.working_mb + self.window_mb
 
 
 @dataclass(frozen=True)
@@ -156,12 +162,8 @@ def _train_evaluation(resolved: ResolvedRun) -> int:
 
 def sample_bytes(resolved: ResolvedRun, layer: int) -> SampleBytes:
     """Give the payload of one sample as stream.codec writes it, by kind of item."""
-    if layer == 0:
-        image = resolved.facts.features * DTYPE_BYTES[resolved.facts.dtype]
-        return SampleBytes(image + 2 * LABEL_BYTES, image + LABEL_BYTES, image)
-    row = resolved.layers[layer - 1].units * DTYPE_BYTES[resolved.config.stream.dtype]
-    # The labels of SCORE items travel on, since every layer trains a read-out of its own.
-    return SampleBytes(2 * row, row + LABEL_BYTES, resolved.candidates * row)
+    kinds = ('TRAIN', 'SCORE', 'EVALUATE')
+    return SampleBytes(*(resolved.hop_bytes(layer, kind, 1) for kind in kinds))
 
 
 def hop_bytes(sample: SampleBytes, counts: ItemCounts) -> int:
@@ -206,6 +208,7 @@ def _memory(resolved: ResolvedRun, layer: LayerFootprint) -> NodeMemory:
         device=device_of(resolved, layer.shape.name),
         process_mb=PROCESS_MB,
         state_mb=layer.shape.state_bytes / 1e6,
+        working_mb=_working_mb(resolved, layer.shape),
         window_mb=layer.window_bytes / 1e6,
         replay_mb=layer.replay_bytes / 1e6,
     )
@@ -219,9 +222,18 @@ def _coordinator_memory(resolved: ResolvedRun, layers: list[LayerFootprint]) -> 
         device=device_of(resolved, 'coordinator'),
         process_mb=PROCESS_MB,
         state_mb=samples * facts.features * DTYPE_BYTES[facts.dtype] / 1e6,
+        working_mb=0.0,
         window_mb=stream.window_items * resolved.item_bytes(0) / 1e6,
         replay_mb=_replay_bytes(resolved, layers[0].hop_bytes) / 1e6,
     )
+
+
+def _working_mb(resolved: ResolvedRun, shape: LayerShape) -> float:
+    """Estimate what a training step of a layer holds beside its state."""
+    rows = resolved.config.streams * resolved.config.training.batch_size
+    batch = 4 * rows * shape.widest / 1e6
+    dense = isinstance(shape.config, DenseLayer)
+    return WORKING_COPIES * batch + (0.0 if dense else CONVOLUTION_MB)
 
 
 def device_of(resolved: ResolvedRun, node: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from dff_nodes.runs import charts, units
 from dff_nodes.runs.charts import INK, Bar, BarChart, Line, LineChart
+from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig
 from dff_nodes.runs.metrics import MetricsRow
 from dff_nodes.runs.report_style import POLICY, SCRIPT, STYLE
 from dff_nodes.runs.run_record import RunRecord
@@ -53,12 +54,15 @@ def render(run: RunRecord) -> str:
 
 def _header(run: RunRecord) -> str:
     config = run.config
-    sizes = _sizes([layer.units for layer in config.network])
+    sizes = _sizes([_size(layer) for layer in config.network])
     rules = ', '.join(dict.fromkeys(layer.rule.name for layer in config.network))
     count = len(config.network)
+    negatives = ''
+    if config.streams == 2:
+        negatives = f'{config.training.negatives.mode} negatives, '
     what = (
         f'{escape(config.data.dataset)}, {count} {"layer" if count == 1 else "layers"} '
-        f'({sizes} units), {rules} rule, {config.training.negatives.mode} negatives, '
+        f'({sizes}), {rules} rule, {negatives}'
         f'{config.training.epochs} {"epoch" if config.training.epochs == 1 else "epochs"}, '
         f'seed {config.seed}'
     )
@@ -72,11 +76,23 @@ def _header(run: RunRecord) -> str:
     return f'<header><h1>{escape(run.name)}</h1>{state}<p>{what}</p></header>'
 
 
-def _sizes(units_of: list[int]) -> str:
-    """Write the layers' sizes as `784 – 500 – 500`, or shorter where all are the same."""
-    if len(units_of) > 4 and len(set(units_of)) == 1:
-        return f'each {units_of[0]}'
-    return ' – '.join(str(units) for units in units_of)
+def _sizes(sizes: list[str]) -> str:
+    """Write the layers' sizes as `500 – 500 – 500 units`, or shorter where all are the same."""
+    kinds = {size.partition(' ')[2] for size in sizes}
+    if len(sizes) > 4 and len(set(sizes)) == 1:
+        return f'each {sizes[0]}'
+    if len(kinds) > 1:
+        return ' – '.join(sizes)
+    return ' – '.join(size.partition(' ')[0] for size in sizes) + f' {kinds.pop()}'
+
+
+def _size(layer: LayerConfig) -> str:
+    """Write a layer's size as `500 units`, `64 channels`, `2 parts`."""
+    if isinstance(layer, DenseLayer):
+        return f'{layer.units} units'
+    if isinstance(layer, ConvolutionLayer):
+        return f'{layer.channels} channels'
+    return f'{len(layer.parts)} parts'
 
 
 def _tiles(run: RunRecord) -> str:

@@ -5,44 +5,92 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 from dff_nodes.data.facts import DataFacts
-from dff_nodes.runs.config import Config, LayerConfig, OptimizerConfig, layer_names
+from dff_nodes.runs.config import Config, layer_names
 from dff_nodes.runs.config_file import ConfigError, config_hash
+from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig, OptimizerConfig
+from dff_nodes.runs.rules import (
+    BlockGoodnessRule,
+    ChannelCompetitionRule,
+    MeanGoodnessRule,
+    Shape,
+    SpatialGoodnessRule,
+)
+from dff_nodes.runs.shapes import body_shape, layer_outcome
 
 LEAST_REPLAY_ITEMS = 4
 USUAL_REPLAY_ITEMS = 8
 USUAL_REPLAY_BYTES = 32_000_000
+LABEL_BYTES = 2
+ORDER = 'norm_activation'
 DTYPE_BYTES = {'uint8': 1, 'float16': 2, 'float32': 4}
+
+
+MOMENTS = {'adam': 2, 'adamw': 2, 'sgd': 1, 'muon': 1}
+"""numbers that an optimizer keeps for each parameter"""
 
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What one layer takes and holds."""
+    """What one layer takes, gives and holds."""
 
     name: str
-    inputs: int
-    units: int
+    input_shape: Shape
+    """(features,), or (height, width, channels): what arrives, carried maps included"""
+    output_shape: Shape
+    """of what it gives, scores and learns from"""
+    carried: int
+    """channels that travel beside its input"""
+    passes_carried: int
+    """channels that travel beside its output"""
+    parameters: int
+    """learned numbers of the layer, its rule and its read-out"""
+    matrix_parameters: int
+    """of them weights of the layer itself"""
+    head_parameters: int
+    """of them those of its rule"""
+    widest: int
+    """numbers of one sample where the layer has most of them"""
     readout_classes: int
-    """classes of the layer's read-out, 0 without one"""
+    """classes of the layer's read-out on SCORE items, 0 without one"""
     config: LayerConfig
     optimizer: OptimizerConfig
 
     @property
-    def parameters(self) -> int:
-        """Learned numbers of the layer and its read-out."""
-        own = self.inputs * self.units + self.units
-        return own + (self.units + 1) * self.readout_classes
+    def inputs(self) -> int:
+        """Numbers of one sample that arrive."""
+        return math.prod(self.input_shape)
+
+    @property
+    def units(self) -> int:
+        """Numbers of one sample that the layer gives."""
+        return math.prod(self.output_shape)
+
+    @property
+    def passed_shape(self) -> Shape:
+        """What passes on."""
+        if not self.passes_carried:
+            return self.output_shape
+        return *self.output_shape[:2], self.output_shape[2] + self.passes_carried
 
     @property
     def state_bytes(self) -> int:
-        """Parameters, their gradient and the optimizer's moments, float32."""
-        readout = (self.units + 1) * self.readout_classes
-        moments = 2 if self.optimizer.name == 'adam' else 1
+        """Parameters, their gradient and the optimizers' moments, float32."""
         # The read-out always has Adam, with its two moments.
-        return 4 * ((self.parameters - readout) * (2 + moments) + readout * 4)
+        readout = (self.units + 1) * self.readout_classes
+        optimizer = self.optimizer
+        others = self.parameters - readout - self.matrix_parameters - self.head_parameters
+        groups = (
+            (self.matrix_parameters, MOMENTS[optimizer.name]),
+            (others, MOMENTS[optimizer.of_others.name]),
+            (self.head_parameters, MOMENTS[optimizer.of_head.name]),
+            (readout, MOMENTS['adam']),
+        )
+        return 4 * sum(count * (2 + moments) for count, moments in groups)
 
 
 @dataclass(frozen=True)
@@ -59,16 +107,57 @@ class ResolvedRun:
     @cached_property
     def layers(self) -> list[LayerShape]:
         """Shapes of the layers, first to last."""
-        config, facts = self.config, self.facts
-        prepend = config.data.label.position == 'prepend'
-        inputs = facts.features + (facts.classes if prepend else 0)
-        shapes = []
-        for name, layer in zip(layer_names(config), config.network, strict=True):
-            optimizer = layer.optimizer or config.training.optimizer
-            classes = facts.classes if config.has_readout else 0
-            shapes.append(LayerShape(name, inputs, layer.units, classes, layer, optimizer))
-            inputs = layer.units
+        shapes: list[LayerShape] = []
+        arriving, carried = self._first_shape, 0
+        for index in range(len(self.config.network)):
+            shapes.append(self._layer_shape(index, arriving, carried))
+            arriving, carried = shapes[-1].passed_shape, shapes[-1].passes_carried
         return shapes
+
+    @property
+    def _first_shape(self) -> Shape:
+        """What arrives at layer 0 once the label is in it, where a label is shown."""
+        shape, facts = self.facts.input_shape, self.facts
+        if self.config.streams == 2 and self.config.data.label.position == 'prepend':
+            if not isinstance(self.config.network[0], DenseLayer):
+                raise ConfigError(
+                    "data.label.position is 'prepend', which is for a dense layer 0: use "
+                    "'overwrite', or 'planes' for a convolution"
+                )
+            return (facts.features + facts.classes,)
+        if self.config.streams == 2 and self.config.data.label.position == 'planes':
+            if not isinstance(self.config.network[0], ConvolutionLayer) or len(shape) != 3:
+                raise ConfigError(
+                    "data.label.position is 'planes', which is for a convolution of images as "
+                    "layer 0: use 'overwrite' or 'prepend'"
+                )
+            return *shape[:2], shape[2] + facts.classes
+        return shape
+
+    def _layer_shape(self, index: int, arriving: Shape, carried: int) -> LayerShape:
+        name, layer = layer_names(self.config)[index], self.config.network[index]
+        field = f'network[{index}]'
+        own = arriving if not carried else (*arriving[:2], arriving[2] - carried)
+        outcome = layer_outcome(layer, own, field)
+        check_layer(layer, index, outcome.shape, self.facts.classes, field)
+        readout = self.facts.classes if self.config.has_readout else 0
+        taken = body_shape(layer, own, field)
+        passes = _carried_behind(layer, taken, outcome.shape, carried, field)
+        head = layer.rule.parameters(taken, outcome.shape, self.facts.classes)
+        return LayerShape(
+            name=name,
+            input_shape=arriving,
+            output_shape=outcome.shape,
+            carried=carried,
+            passes_carried=passes,
+            parameters=outcome.parameters + head + (math.prod(outcome.shape) + 1) * readout,
+            matrix_parameters=outcome.matrix_parameters,
+            head_parameters=head,
+            widest=outcome.widest,
+            readout_classes=readout,
+            config=layer,
+            optimizer=layer.optimizer or self.config.training.optimizer,
+        )
 
     @property
     def batches_per_epoch(self) -> int:
@@ -83,29 +172,52 @@ class ResolvedRun:
     @property
     def candidates(self) -> int:
         """Rows that an EVALUATE item holds for each sample behind layer 0."""
-        return self.facts.classes if self.config.classification.mode == 'goodness' else 1
+        every_class = self.config.streams == 2 and self.config.classification.mode == 'goodness'
+        return self.facts.classes if every_class else 1
 
     @property
     def evaluation_batch(self) -> int:
         """Samples of an EVALUATE item: as many rows as a TRAIN item has, at most."""
-        return max(1, 2 * self.config.training.batch_size // self.candidates)
+        rows = self.config.streams * self.config.training.batch_size
+        return max(1, rows // self.candidates)
+
+    def arriving(self, layer: int) -> tuple[Shape, str]:
+        """Shape and element type of one row that arrives at a layer."""
+        if layer == 0:
+            return self.facts.input_shape, self.facts.dtype
+        return self.layers[layer - 1].passed_shape, self.config.stream.dtype
+
+    def rows(self, layer: int, kind: str) -> int:
+        """Rows that one sample of an item of a kind (TRAIN, SCORE, EVALUATE) has at a layer."""
+        if layer == 0 or kind == 'SCORE':
+            return 1
+        return self.config.streams if kind == 'TRAIN' else self.candidates
+
+    def labels(self, layer: int, kind: str) -> int:
+        """Labels that travel with one sample of an item of a kind to a layer."""
+        if kind == 'TRAIN':
+            if self.config.streams == 1:
+                return 1
+            return 2 if layer == 0 else 0
+        return int(kind == 'SCORE')
+
+    def row_bytes(self, layer: int) -> int:
+        """Payload of one row that arrives at a layer."""
+        shape, dtype = self.arriving(layer)
+        return math.prod(shape) * DTYPE_BYTES[dtype]
+
+    def hop_bytes(self, layer: int, kind: str, samples: int) -> int:
+        """Payload of an item of a kind that arrives at a layer, its labels included."""
+        row = self.rows(layer, kind) * self.row_bytes(layer)
+        return samples * (row + LABEL_BYTES * self.labels(layer, kind))
 
     def item_bytes(self, layer: int) -> int:
         """Payload of the largest item that arrives at a layer."""
-        if layer == 0:
-            samples = max(self.config.training.batch_size, self.evaluation_batch)
-            return samples * (self.facts.features * DTYPE_BYTES[self.facts.dtype] + 4)
-        rows = max(2 * self.config.training.batch_size, self.evaluation_batch * self.candidates)
-        width = self.config.network[layer - 1].units
-        return rows * width * DTYPE_BYTES[self.config.stream.dtype]
-
-    def hop_bytes(self, layer: int, kind: str, samples: int) -> int:
-        """Payload of an item of a kind (TRAIN, SCORE, EVALUATE) that arrives at a layer."""
-        if layer == 0:
-            return samples * self.facts.features * DTYPE_BYTES[self.facts.dtype]
-        rows = {'TRAIN': 2, 'SCORE': 1, 'EVALUATE': self.candidates}[kind] * samples
-        width = self.config.network[layer - 1].units
-        return rows * width * DTYPE_BYTES[self.config.stream.dtype]
+        batch = self.config.training.batch_size
+        kinds = {'TRAIN': batch, 'EVALUATE': self.evaluation_batch}
+        if self.config.has_readout:
+            kinds['SCORE'] = batch
+        return max(self.hop_bytes(layer, kind, count) for kind, count in kinds.items())
 
     @cached_property
     def replay_bytes(self) -> int:
@@ -146,15 +258,86 @@ def resolve(config: Config, facts: DataFacts) -> ResolvedRun:
     _check_label_fits(config, facts)
     _check_batch_fits(config, facts)
     resolved = ResolvedRun(config, facts)
+    _check_streams(resolved)
     _check_replay_fits(resolved)
     return resolved
 
 
 def _check_label_fits(config: Config, facts: DataFacts) -> None:
+    if config.streams == 1:
+        return
     if config.data.label.position == 'overwrite' and facts.classes >= facts.features:
         raise ConfigError(
             f"data.label.position is 'overwrite', but {facts.classes} classes leave nothing of "
             f"{facts.features} inputs: use 'prepend'"
+        )
+
+
+def _carried_behind(
+    layer: LayerConfig, own: Shape, output: Shape, carried: int, field: str
+) -> int:
+    """Channels that travel on beside a layer's output."""
+    skip = layer.skip if isinstance(layer, ConvolutionLayer) else 'none'
+    if skip in ('carry', 'add') and not carried:
+        raise ConfigError(
+            f'{field}.skip is {skip!r}, but nothing travels beside its input: a layer before it '
+            'needs skip: begin, and those between them skip: carry'
+        )
+    if skip == 'add' and carried > output[2]:
+        raise ConfigError(
+            f"{field}.skip is 'add', but {carried} channels were carried, more than the "
+            f'{output[2]} that the layer gives'
+        )
+    return {'begin': own[2] if skip == 'begin' else 0, 'carry': carried}.get(skip, 0)
+
+
+def check_layer(layer: LayerConfig, index: int, output: Shape, classes: int, field: str) -> None:
+    """Refuse settings of a layer that do not fit its rule, its place or its data."""
+    rule = layer.rule
+    if isinstance(rule, (ChannelCompetitionRule, MeanGoodnessRule)) and output[-1] % classes:
+        raise ConfigError(
+            f'{field}.rule {rule.name} needs one group of channels for each of {classes} '
+            f'classes, so a multiple of that, got {output[-1]}'
+        )
+    if getattr(layer, 'stem', 'none') != 'none' and index > 0:
+        raise ConfigError(f"{field}.stem must be 'none', it is for layer 0 only")
+    if isinstance(rule, SpatialGoodnessRule) and len(output) != 3:
+        raise ConfigError(f'{field}.rule spatial_goodness needs maps, for example of type: conv')
+    if isinstance(rule, BlockGoodnessRule) and rule.kernel % 2 == 0:
+        raise ConfigError(f'{field}.rule.kernel must be odd, got {rule.kernel}')
+    if rule.streams == 2:
+        _check_two_stream_layer(layer, field)
+
+
+def _check_two_stream_layer(layer: LayerConfig, field: str) -> None:
+    """Goodness of two streams is that of rectified activity, normalised to hide it."""
+    if not isinstance(layer, (DenseLayer, ConvolutionLayer)):
+        raise ConfigError(
+            f'{field}.type must be dense or conv for the rule {layer.rule.name}, got {layer.type}'
+        )
+    plain = {'normalization': 'none', 'activation': 'relu', 'dropout': 0.0, 'epochs': None}
+    plain |= {'stem': 'none', 'skip': 'none', 'initialization': 'lecun', 'order': ORDER}
+    for name, value in plain.items():
+        if getattr(layer, name, value) != value:
+            raise ConfigError(
+                f'{field}.{name} must be {value!r} for the two-stream rule {layer.rule.name}, '
+                f'got {getattr(layer, name)!r}'
+            )
+
+
+def _check_streams(resolved: ResolvedRun) -> None:
+    """Follow the shapes through all layers, and refuse what the streams cannot carry."""
+    config = resolved.config
+    _ = resolved.layers
+    if config.streams == 2 and config.data.standardize:
+        raise ConfigError(
+            'data.standardize must be false for rules of two streams, which scale the image '
+            'together with its label'
+        )
+    if config.streams == 1 and config.stream.dtype == 'uint8':
+        raise ConfigError(
+            'stream.dtype uint8 holds activities of two-stream rules, which are not negative and '
+            'of root mean square 1: use float16 or float32'
         )
 
 

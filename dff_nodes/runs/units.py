@@ -41,6 +41,11 @@ def megabytes(value: float | None) -> str:
     return size(value * 1e6) if _known(value) else DASH
 
 
+def shape(sizes: tuple[int, ...]) -> str:
+    """Write the shape of a sample: `784`, `28 × 28 × 1`."""
+    return ' × '.join(str(each) for each in sizes)
+
+
 def duration(seconds: float | None) -> str:
     """Write a time: `12.3 s`, `4 min 05 s`, `2 h 07 min`."""
     if not _known(seconds):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from dff_nodes.learning.layer import ForwardForwardLayer, TrainFigures
+from dff_nodes.learning.layer import Layer, TrainFigures
 from dff_nodes.stream.item import Item, Kind
 
 
@@ -37,9 +37,7 @@ class LayerWorker:
     :param applied: digest of the items before it.
     """
 
-    def __init__(
-        self, layer: ForwardForwardLayer, first_item: int, scored: int = 0, applied: str = ''
-    ) -> None:
+    def __init__(self, layer: Layer, first_item: int, scored: int = 0, applied: str = '') -> None:
         self.layer = layer
         self.next_item = first_item
         self.scored = scored

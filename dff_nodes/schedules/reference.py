@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
-from dff_nodes.learning.layer import ForwardForwardLayer
+from dff_nodes.learning.layer import make_layer
 from dff_nodes.runs.memory import peak_rss_mb, rss_mb
 from dff_nodes.runs.metrics import MetricsAverage, MetricsRow
 from dff_nodes.runs.resolve import ResolvedRun
@@ -53,7 +53,7 @@ class ReferenceRun:
         warm_up()
         self.base_rss_mb = rss_mb()
         self.layers = [
-            ForwardForwardLayer(resolved, index, device) for index in range(len(resolved.layers))
+            make_layer(resolved, index, device) for index in range(len(resolved.layers))
         ]
         self.workers = [LayerWorker(layer, first_item) for layer in self.layers]
         self.coordinator = coordinator

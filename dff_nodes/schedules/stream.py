@@ -14,6 +14,7 @@ from torch import Tensor
 from dff_nodes.data.batches import Batch as Samples
 from dff_nodes.data.batches import Batches
 from dff_nodes.data.dataset import Dataset
+from dff_nodes.data.facts import Augmentation
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.classification import combine, correct
 from dff_nodes.learning.negatives import hardest_labels, random_labels, sampled_labels
@@ -121,7 +122,10 @@ class StreamCoordinator:
         """Training batches; an evaluation has none."""
         config = self.resolved.config
         return Batches(
-            self.dataset, config.training.batch_size, config.data.shift_pixels, config.seed
+            self.dataset,
+            config.training.batch_size,
+            Augmentation.of(config.data),
+            config.seed,
         )
 
     @property
@@ -198,7 +202,8 @@ class StreamCoordinator:
     def _needs_scores(self, planned: PlannedItem) -> bool:
         adaptive = self.resolved.config.training.negatives.mode == 'adaptive'
         key = planned.epoch, planned.index
-        return planned.kind == Kind.TRAIN and adaptive and key not in self._negatives
+        needed = adaptive and self.resolved.config.streams == 2
+        return planned.kind == Kind.TRAIN and needed and key not in self._negatives
 
     def _make(self, planned: PlannedItem) -> Item:
         save = self.save_next or planned.mark == Mark.END_OF_RUN
@@ -217,6 +222,8 @@ class StreamCoordinator:
             return Batch(samples.images, labels=samples.labels)
         samples = self._samples(planned)
         self._ahead.pop(key, None)
+        if self.resolved.config.streams == 1:
+            return Batch(samples.images, labels=samples.labels)
         negatives = self._negatives.pop(key, None)
         if negatives is None:
             negatives = self._drawn_negatives(planned, samples)
@@ -258,7 +265,9 @@ class StreamCoordinator:
         if negatives.pick == 'hardest':
             return hardest_labels(together, labels)
         # Read-outs that learned the same say it once: the sum would be surer than each of them.
-        used = len(scores) - (config.classification.layers == 'without_first')
+        used = {'all': len(scores), 'without_first': len(scores) - 1, 'last': 1}[
+            config.classification.layers
+        ]
         together = together / (used * negatives.temperature)
         return sampled_labels(together, labels, config.seed, planned.epoch, planned.index)
 

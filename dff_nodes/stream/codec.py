@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dff_nodes.learning.batch import Batch
-from dff_nodes.runs.resolve import DTYPE_BYTES, ResolvedRun
+from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.stream.item import Item, Kind, Mark
 
 DTYPES = ('uint8', 'float16', 'float32')
@@ -106,15 +106,11 @@ class ItemDecoder:
         self.has_readout = config.has_readout
         self.batch_size = config.training.batch_size
         self.evaluation_batch = resolved.evaluation_batch
-        if layer == 0:
-            self.shape, self.dtype = list(facts.input_shape), facts.dtype
-            self.candidates = 1
-        else:
-            self.shape, self.dtype = [config.network[layer - 1].units], config.stream.dtype
-            self.candidates = resolved.candidates
-        self.row_bytes = DTYPE_BYTES[self.dtype]
-        for size in self.shape:
-            self.row_bytes *= size
+        shape, self.dtype = resolved.arriving(layer)
+        self.shape = list(shape)
+        self.row_bytes = resolved.row_bytes(layer)
+        self.candidates = 1 if layer == 0 else resolved.candidates
+        self.two_streams = config.streams == 2
 
     def decode(self, wire: WireItem) -> Item:
         """Check a message and give its item; raises Rejected and changes nothing otherwise."""
@@ -149,9 +145,10 @@ class ItemDecoder:
         _require(wire.dtype == dtype, 'dtype', wire.dtype, f'{dtype} ({self.dtype})')
         _require(kind != Kind.SCORE or self.has_readout, 'kind', 'SCORE', 'none without read-out')
         stream = wire.samples * self.row_bytes
-        pair = kind == Kind.TRAIN and self.layer > 0
-        labelled = kind == Kind.SCORE or (kind == Kind.TRAIN and self.layer == 0)
-        wrong = kind == Kind.TRAIN and self.layer == 0
+        train = kind == Kind.TRAIN
+        pair = train and self.two_streams and self.layer > 0
+        labelled = kind == Kind.SCORE or (train and (self.layer == 0 or not self.two_streams))
+        wrong = train and self.two_streams and self.layer == 0
         for name, found, right in (
             ('positive', len(wire.positive), stream * candidates),
             ('negative', len(wire.negative), stream if pair else 0),

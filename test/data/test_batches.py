@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dff_nodes.data.batches import Batch, Batches, chunks, shifted
 from dff_nodes.data.dataset import Dataset, load_dataset
-from dff_nodes.data.facts import DataError, DataFacts
+from dff_nodes.data.facts import Augmentation, DataError, DataFacts
 from dff_nodes.runs.config import DataConfig
 
 GOLDEN_ORDER = [5, 9, 1, 6, 2, 4, 7, 10, 11, 0, 3, 8]
@@ -54,7 +54,7 @@ def shifted_naively(image: Tensor, down: int, right: int) -> Tensor:
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 3), st.integers(0, 5))
 def test_every_sample_comes_exactly_once(samples, batch_size, shift, epoch) -> None:
     dataset = make_dataset(samples)
-    batches = Batches(dataset, batch_size, shift, seed=7)
+    batches = Batches(dataset, batch_size, Augmentation(shift), seed=7)
     seen = epoch_of(batches, epoch)
     assert len(seen) == batches.per_epoch == -(-samples // batch_size)
     assert all(len(batch.labels) == batch_size for batch in seen[:-1])
@@ -69,7 +69,10 @@ def test_every_sample_comes_exactly_once(samples, batch_size, shift, epoch) -> N
 def test_same_seed_same_batch_in_any_order() -> None:
     dataset = make_dataset(30)
     wanted = [(epoch, index) for epoch in range(4) for index in range(8)]
-    forth, back = Batches(dataset, 4, 2, seed=3), Batches(dataset, 4, 2, seed=3)
+    forth, back = (
+        Batches(dataset, 4, Augmentation(2), seed=3),
+        Batches(dataset, 4, Augmentation(2), seed=3),
+    )
     first = {place: forth.batch(*place) for place in wanted}
     for place in reversed(wanted):
         assert_same(first[place], back.batch(*place))
@@ -78,7 +81,7 @@ def test_same_seed_same_batch_in_any_order() -> None:
 def test_other_epoch_and_other_seed_other_order() -> None:
     dataset = make_dataset(30)
     orders = [
-        tuple(Batches(dataset, 30, 0, seed).batch(epoch, 0).samples.tolist())
+        tuple(Batches(dataset, 30, Augmentation(), seed).batch(epoch, 0).samples.tolist())
         for seed in range(3)
         for epoch in range(3)
     ]
@@ -87,7 +90,7 @@ def test_other_epoch_and_other_seed_other_order() -> None:
 
 def test_golden_order() -> None:
     """The order is a promise: a run that is continued elsewhere must find the same one."""
-    batch = Batches(make_dataset(12), 12, 0, seed=0).batch(0, 0)
+    batch = Batches(make_dataset(12), 12, Augmentation(), seed=0).batch(0, 0)
     assert batch.samples.tolist() == GOLDEN_ORDER
 
 
@@ -95,7 +98,7 @@ def test_every_batch_of_every_epoch_has_shifts_of_its_own() -> None:
     dataset = make_dataset(40)
     seen = []
     for seed, epoch, index in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]:
-        batch = Batches(dataset, 20, 3, seed).batch(epoch, index)
+        batch = Batches(dataset, 20, Augmentation(3), seed).batch(epoch, index)
         pairs = zip(batch.images, batch.samples, strict=True)
         seen.append(tuple(shift_of(image, dataset.x_train[sample], 3) for image, sample in pairs))
     assert len(set(seen)) == len(seen)
@@ -103,7 +106,10 @@ def test_every_batch_of_every_epoch_has_shifts_of_its_own() -> None:
 
 def test_shifting_does_not_change_the_order() -> None:
     dataset = make_dataset(30)
-    still, moved = Batches(dataset, 8, 0, seed=1), Batches(dataset, 8, 3, seed=1)
+    still, moved = (
+        Batches(dataset, 8, Augmentation(), seed=1),
+        Batches(dataset, 8, Augmentation(3), seed=1),
+    )
     for one, other in zip(epoch_of(still, 2), epoch_of(moved, 2), strict=True):
         assert torch.equal(one.samples, other.samples)
 
@@ -126,7 +132,7 @@ def test_shifted_equals_the_naive_way(dtype, shifts) -> None:
 def test_all_shifts_within_the_bounds_come_and_no_others(shift: int) -> None:
     dataset = make_dataset(400)
     seen = set()
-    for batch in epoch_of(Batches(dataset, 64, shift, seed=5), 0):
+    for batch in epoch_of(Batches(dataset, 64, Augmentation(shift), seed=5), 0):
         for image, sample in zip(batch.images, batch.samples, strict=True):
             seen.add(shift_of(image, dataset.x_train[sample], shift))
     every = {(d, r) for d in range(-shift, shift + 1) for r in range(-shift, shift + 1)}
@@ -149,7 +155,7 @@ def shift_of(moved: Tensor, image: Tensor, most: int) -> tuple[int, int]:
 def test_batches_own_their_memory() -> None:
     dataset = make_dataset(20)
     for shift in (0, 2):
-        batches = Batches(dataset, 20, shift, seed=0)
+        batches = Batches(dataset, 20, Augmentation(shift), seed=0)
         before = batches.batch(0, 0)
         spoilt = batches.batch(0, 0)
         for tensor in (spoilt.images, spoilt.labels, spoilt.samples):
@@ -160,7 +166,7 @@ def test_batches_own_their_memory() -> None:
 
 
 def test_only_two_orders_are_kept() -> None:
-    batches = Batches(make_dataset(20), 4, 0, seed=0)
+    batches = Batches(make_dataset(20), 4, Augmentation(), seed=0)
     for epoch in range(5):
         batches.batch(epoch, 0)
     assert batches._order.cache_info().currsize == 2
@@ -169,19 +175,19 @@ def test_only_two_orders_are_kept() -> None:
 @pytest.mark.parametrize('index', [-1, 5, 100])
 def test_batch_that_is_not_there(index: int) -> None:
     with pytest.raises(IndexError, match='0 to 4'):
-        Batches(make_dataset(20), 4, 0, seed=0).batch(0, index)
+        Batches(make_dataset(20), 4, Augmentation(), seed=0).batch(0, index)
 
 
 def test_features_cannot_be_shifted() -> None:
     dataset = make_dataset(20, shape=(7,))
-    assert Batches(dataset, 4, 0, seed=0).batch(0, 0).images.shape == (4, 7)
+    assert Batches(dataset, 4, Augmentation(), seed=0).batch(0, 0).images.shape == (4, 7)
     with pytest.raises(DataError, match=r'data\.shift_pixels must be 0 .*7 features.*got 1'):
-        Batches(dataset, 4, 1, seed=0)
+        Batches(dataset, 4, Augmentation(1), seed=0)
 
 
 def test_digits_in_batches() -> None:
     dataset = load_dataset(DataConfig())
-    batch = Batches(dataset, 64, 1, seed=0).batch(0, 22)
+    batch = Batches(dataset, 64, Augmentation(1), seed=0).batch(0, 22)
     assert batch.images.shape == (1437 - 22 * 64, 8, 8, 1)
     assert batch.images.dtype == torch.uint8
 
@@ -192,3 +198,44 @@ def test_chunks_cover_all_in_order(count, size) -> None:
     cut = chunks(count, size)
     assert [i for chunk in cut for i in range(chunk.start, chunk.stop)] == list(range(count))
     assert all(0 < chunk.stop - chunk.start <= size for chunk in cut)
+
+
+@pytest.mark.parametrize(
+    ('fill', 'row'), [('zero', [0, 0, 1]), ('edge', [1, 1, 1]), ('reflect', [3, 2, 1])]
+)
+def test_what_a_shift_uncovers(fill: str, row: list[int]) -> None:
+    image = torch.tensor([[1, 2, 3, 4, 5]]).repeat(5, 1)[None, :, :, None]
+    moved = shifted(image, torch.tensor([[0, 2]]), fill)
+    assert moved[0, 0, :3, 0].tolist() == row
+    assert moved[0, :, 2:, 0].tolist() == [[1, 2, 3]] * 5
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    dataset = make_dataset(400)
+    still, flipped = (
+        Batches(dataset, 400, Augmentation(flip=flip), seed=1).batch(0, 0).images
+        for flip in (False, True)
+    )
+    mirrored = (flipped == still.flip(2)).flatten(1).all(1)
+    same = (flipped == still).flatten(1).all(1)
+    assert (mirrored | same).all()
+    assert 150 < int(mirrored.sum()) < 250
+
+
+def test_a_square_is_cut_out_at_a_place_of_each_images_own() -> None:
+    dataset = make_dataset(300, shape=(8, 8, 1))
+    images = Batches(dataset, 300, Augmentation(cutout_pixels=4), seed=1).batch(0, 0).images
+    holes = images[..., 0] == 0
+    for hole in holes:
+        rows, columns = hole.any(1).nonzero(), hole.any(0).nonzero()
+        height, width = (int(each.max() - each.min()) + 1 for each in (rows, columns))
+        assert int(hole.sum()) == height * width, 'a rectangle'
+        assert 1 <= height <= 4
+        assert 1 <= width <= 4
+    assert len({tuple(hole.nonzero()[0].tolist()) for hole in holes}) > 20
+
+
+@pytest.mark.parametrize('setting', [{'flip': True}, {'cutout_pixels': 3}])
+def test_only_images_are_augmented(setting: dict[str, int]) -> None:
+    with pytest.raises(DataError, match='which are no images'):
+        Batches(make_dataset(20, shape=(7,)), 4, Augmentation(**setting), seed=0)

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from dff_nodes.data.facts import DataFacts
 from dff_nodes.learning.compute import prepare_torch
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.resolve import ResolvedRun, resolve
+
+sys.path.insert(0, str(Path(__file__).parent))  # layers_on_digits
 
 MakeRun = Callable[..., ResolvedRun]
 

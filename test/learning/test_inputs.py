@@ -183,7 +183,7 @@ class Passes(nn.Module):
 def test_activities_become_rows_of_their_own(dtype: torch.dtype, random: torch.Generator) -> None:
     positive = torch.rand(4, 6, generator=random).to(dtype)
     negative = torch.rand(4, 6, generator=random).to(dtype)
-    rows = ActivityInput(6, CPU).pair(Passes(), Batch(positive, negative))
+    rows = ActivityInput(False, CPU).pair(Passes(), Batch(positive, negative))
     assert rows.dtype == torch.float32
     exact = torch.cat((positive, negative)).float()
     assert torch.equal(rows, exact)
@@ -196,7 +196,7 @@ def test_activities_become_rows_of_their_own(dtype: torch.dtype, random: torch.G
 def test_what_is_only_scored_is_copied_too(name: str, random: torch.Generator) -> None:
     positive = torch.rand(6, 5, generator=random)
     exact = positive.clone()
-    rows = getattr(ActivityInput(5, CPU), name)(Passes(), Batch(positive, candidates=3))
+    rows = getattr(ActivityInput(False, CPU), name)(Passes(), Batch(positive, candidates=3))
     positive.fill_(9)
     assert torch.equal(rows, exact)
 
@@ -208,7 +208,7 @@ def test_the_place_of_a_buffer_does_not_change_a_bit(
     model = linear(33, random)
     sent = torch.randn(9, 33, generator=random).to(dtype)
     data = sent.numpy().tobytes()
-    layer_input = ActivityInput(33, CPU)
+    layer_input = ActivityInput(False, CPU)
     results = set()
     for offset in (0, 1, 2, 3, 4, 8, 20, 63):
         buffer = bytearray(offset) + bytearray(data)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.goodness import normalize
-from dff_nodes.learning.layer import ForwardForwardLayer
+from dff_nodes.learning.layer import Layer, make_layer
 from dff_nodes.learning.wire import from_wire
 from dff_nodes.runs.resolve import ResolvedRun
 
@@ -33,8 +33,8 @@ VARIANTS = [
 ]
 
 
-def layer(run: ResolvedRun, index: int = 0) -> ForwardForwardLayer:
-    return ForwardForwardLayer(run, index, CPU)
+def layer(run: ResolvedRun, index: int = 0) -> Layer:
+    return make_layer(run, index, CPU)
 
 
 def toy_batch(step: int, samples: int = 24) -> Batch:
@@ -56,7 +56,7 @@ def activities(step: int, samples: int = 24) -> Batch:
     return Batch(*(normalize(each.relu()) for each in rows))
 
 
-def train(model: ForwardForwardLayer, steps: range) -> None:
+def train(model: Layer, steps: range) -> None:
     """Train, and the read-out where there is one."""
     for step in steps:
         batch = toy_batch(step)
@@ -272,7 +272,7 @@ def test_a_layer_that_never_trained_can_be_saved(small_run: MakeRun, variant: di
     assert same(started_over.state(), model.state())
 
 
-def saved_state(small_run: MakeRun) -> tuple[ForwardForwardLayer, dict[str, Tensor]]:
+def saved_state(small_run: MakeRun) -> tuple[Layer, dict[str, Tensor]]:
     run = small_run(rule=PEERS, **ONE_PASS)
     model = layer(run)
     train(model, range(2))
@@ -365,7 +365,7 @@ def test_the_digest_changes_with_one_bit(small_run: MakeRun) -> None:
 def test_the_digest_is_of_weights_only(small_run: MakeRun) -> None:
     model = layer(small_run())
     before = model.weights_sha256()
-    model.optimizer.steps_done = 99
+    model.optimizer.groups[0][0].steps_done = 99
     assert model.weights_sha256() == before
     with torch.no_grad():
         model.linear.bias[0] = -0.0

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dff_nodes.learning.losses import pair_loss
-from dff_nodes.runs.config import Rule, SwishRule, SymbaRule, ThresholdRule
+from dff_nodes.runs.rules import Rule, SoftmaxHeadRule, SwishRule, SymbaRule, ThresholdRule
 
 UNITS = 12
 
@@ -116,5 +116,5 @@ def test_swish_pulls_back_beyond_its_margin() -> None:
 
 
 def test_other_rules_are_refused() -> None:
-    with pytest.raises(TypeError, match='Rule is not a two-stream rule'):
-        pair_loss(Rule(), UNITS)
+    with pytest.raises(TypeError, match='SoftmaxHeadRule is not a two-stream rule'):
+        pair_loss(SoftmaxHeadRule(), UNITS)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dff_nodes.learning.optimizers import LearningRate, Optimizer, make_optimizer
-from dff_nodes.runs.config import LearningRateConfig, OptimizerConfig
+from dff_nodes.runs.layers import LearningRateConfig, OptimizerConfig
 
 HIGHEST = 0.5
 

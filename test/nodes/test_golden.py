@@ -122,3 +122,56 @@ def test_mnist(dff: Dff, mnist_root: Path) -> None:
         ),
         config=str(Path(__file__).parents[2] / 'config' / 'mnist.yaml'),
     )
+
+
+def one_stream(*rules: str) -> list[dict[str, Any]]:
+    """Layers of all kinds, one for each rule."""
+    made = [
+        {'type': 'conv', 'channels': 20, 'stem': 'whiten', 'skip': 'begin'},
+        {'type': 'conv', 'channels': 20, 'pool': 2, 'skip': 'carry', 'dropout': 0.1},
+        {'type': 'conv', 'channels': 20, 'skip': 'add', 'order': 'activation_norm'},
+        {'type': 'torchvision', 'parts': ['layer2.0'], 'network': 'resnet18'},
+        {'type': 'dense', 'units': 40, 'normalization': 'batch', 'activation': 'gelu'},
+        {'type': 'dense', 'units': 40, 'normalization': 'layer'},
+    ]
+    made[2]['channels'] = 64  # as resnet18's second stage takes
+    return [layer | {'rule': rule} for layer, rule in zip(made, rules, strict=True)]
+
+
+@pytest.mark.parametrize(
+    'rules',
+    [
+        ('softmax_head', 'mean_goodness', 'spatial_goodness')
+        + ('block_softmax', 'contrastive', 'prototype'),
+        ('channel_competition', 'pred_sim', 'contrast_self')
+        + ('block_goodness', 'reconstruct', 'cascade'),
+    ],
+    ids=['supervised', 'others'],
+)
+def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str, ...]) -> None:
+    assert_golden(
+        dff,
+        settings(
+            network=one_stream(*rules),
+            training__epochs=1,
+            training__optimizer={'name': 'muon', 'learning_rate': 0.05},
+            data__flip=True,
+            data__shift_pixels=1,
+            data__standardize=True,
+            stream__dtype='float16',
+            classification__layers='last',
+        ),
+    )
+
+
+def test_two_streams_through_convolutions(dff: Dff) -> None:
+    conv = {'type': 'conv', 'channels': 8, 'normalization': 'none', 'initialization': 'lecun'}
+    assert_golden(
+        dff,
+        settings(
+            network=[conv | {'pool': 2}, conv],
+            training__epochs=1,
+            training__negatives__mode='adaptive',
+            data__label={'position': 'planes', 'amplitude': 2},
+        ),
+    )

@@ -254,8 +254,8 @@ def test_every_setting_is_explained() -> None:
     assert found['stream.dtype'].type == 'float32 | float16 | uint8'
     assert found['data.download'].default == 'true'
     assert found['data.root'].default == 'null'
-    assert found['network[N].rule'].default == 'swish'
-    assert found['network[N].rule(symba).alpha'].default == '4.0'
+    assert found['network[N](dense).rule'].default == 'swish'
+    assert found['network[N](dense).rule(symba).alpha'].default == '4.0'
     assert found['placement.DEVICE.nodes'].default == '(required)'
     undocumented = [key for key, each in found.items() if not each.documentation]
     assert [key for key in undocumented if not key.endswith('.name')] == []

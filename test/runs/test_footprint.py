@@ -14,6 +14,7 @@ from dff_nodes.learning.batch import Batch
 from dff_nodes.runs.config_file import ConfigError, load_config
 from dff_nodes.runs.footprint import (
     PROCESS_MB,
+    WORKING_COPIES,
     DeviceMemory,
     NodeMemory,
     check_memory,
@@ -141,7 +142,8 @@ def test_memory_of_a_layer_is_its_state_its_windows_and_the_process() -> None:
     window = resolved.config.stream.window_items
     assert first.window_mb == window * (resolved.item_bytes(0) + resolved.item_bytes(1)) / 1e6
     assert last.window_mb == window * resolved.item_bytes(1) / 1e6
-    assert first.needed_mb == PROCESS_MB + first.state_mb + first.window_mb
+    assert first.working_mb == pytest.approx(WORKING_COPIES * 4 * 2 * 64 * 300 / 1e6)
+    assert first.needed_mb == PROCESS_MB + first.state_mb + first.working_mb + first.window_mb
     assert last.replay_mb == 0, 'the last layer passes nothing on'
 
 
@@ -186,7 +188,7 @@ def test_a_device_that_is_too_small_is_named_with_its_nodes() -> None:
 
 
 def test_replay_that_may_not_fit_is_a_warning() -> None:
-    node = NodeMemory('layer_0', 'pi1', 250.0, 10.0, 5.0, 256.0)
+    node = NodeMemory('layer_0', 'pi1', 250.0, 4.0, 6.0, 5.0, 256.0)
     assert memory_warnings([DeviceMemory('pi1', [node], 600.0)]) == []
     assert memory_warnings([DeviceMemory('pi1', [node], None)]) == []
     (text,) = memory_warnings([DeviceMemory('pi1', [node], 400.0)])

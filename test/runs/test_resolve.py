@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dff_nodes.data.facts import DataFacts
 from dff_nodes.learning.batch import Batch
-from dff_nodes.learning.layer import ForwardForwardLayer
+from dff_nodes.learning.layer import make_layer
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.resolve import DTYPE_BYTES, ResolvedRun, resolve
@@ -52,7 +52,7 @@ def test_parameters_are_those_of_the_layer(readout: bool, position: str) -> None
         classification={'mode': 'one_pass' if readout else 'goodness'},
     )
     for index, shape in enumerate(run.layers):
-        layer = ForwardForwardLayer(run, index, torch.device('cpu'))
+        layer = make_layer(run, index, torch.device('cpu'))
         assert shape.parameters == sum(each.numel() for each in layer.parameters().values())
         assert shape.readout_classes == (5 if readout else 0)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dff_nodes.learning.batch import Batch
-from dff_nodes.learning.layer import ForwardForwardLayer
+from dff_nodes.learning.layer import Layer, make_layer
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.layer_worker import LayerWorker, OutOfOrder
 from dff_nodes.stream.item import Item, Kind, Mark
@@ -20,13 +20,13 @@ LABELS = torch.tensor([0, 1, 2])
 
 
 @pytest.fixture
-def layer(made_run: MakeRun) -> ForwardForwardLayer:
+def layer(made_run: MakeRun) -> Layer:
     run = made_run(
         network=[{'units': 6}],
         training={'batch_size': 4},
         classification={'mode': 'one_pass'},
     )
-    return ForwardForwardLayer(run, 0, torch.device('cpu'))
+    return make_layer(run, 0, torch.device('cpu'))
 
 
 def an_item(number: int, kind: Kind) -> Item:
@@ -39,9 +39,7 @@ def an_item(number: int, kind: Kind) -> Item:
 
 
 @pytest.mark.parametrize('number', [0, 4, 6, 2**40])
-def test_items_out_of_order_are_refused_and_change_nothing(
-    layer: ForwardForwardLayer, number: int
-) -> None:
+def test_items_out_of_order_are_refused_and_change_nothing(layer: Layer, number: int) -> None:
     worker = LayerWorker(layer, 5)
     digest = layer.weights_sha256()
     with pytest.raises(OutOfOrder, match=f'item {number} came, item 5 is next'):
@@ -52,7 +50,7 @@ def test_items_out_of_order_are_refused_and_change_nothing(
     assert worker.next_item == 6
 
 
-def test_the_same_item_is_not_handled_twice(layer: ForwardForwardLayer) -> None:
+def test_the_same_item_is_not_handled_twice(layer: Layer) -> None:
     worker = LayerWorker(layer, 0)
     worker.handle(an_item(0, Kind.TRAIN))
     digest = layer.weights_sha256()
@@ -61,7 +59,7 @@ def test_the_same_item_is_not_handled_twice(layer: ForwardForwardLayer) -> None:
     assert layer.weights_sha256() == digest
 
 
-def test_an_item_that_cannot_be_handled_is_still_the_next(layer: ForwardForwardLayer) -> None:
+def test_an_item_that_cannot_be_handled_is_still_the_next(layer: Layer) -> None:
     worker = LayerWorker(layer, 0)
     broken = Item(0, Kind.TRAIN, 0, Batch(torch.zeros(3, 2, 2, 1, dtype=torch.uint8)))
     with pytest.raises((RuntimeError, TypeError)):
@@ -70,7 +68,7 @@ def test_an_item_that_cannot_be_handled_is_still_the_next(layer: ForwardForwardL
 
 
 def test_the_digest_of_what_was_applied_tells_items_kinds_and_their_order(
-    layer: ForwardForwardLayer,
+    layer: Layer,
 ) -> None:
     def applied(kinds: list[Kind], first: int = 0, before: str = '') -> str:
         worker = LayerWorker(layer, first, applied=before)
@@ -89,7 +87,7 @@ def test_the_digest_of_what_was_applied_tells_items_kinds_and_their_order(
     assert applied(kinds, first=1) != whole
 
 
-def test_scores_are_counted(layer: ForwardForwardLayer) -> None:
+def test_scores_are_counted(layer: Layer) -> None:
     worker = LayerWorker(layer, 5, scored=3)
     counts = []
     for number, kind in enumerate((Kind.TRAIN, Kind.SCORE, Kind.EVALUATE, Kind.MARK), 5):
@@ -99,7 +97,7 @@ def test_scores_are_counted(layer: ForwardForwardLayer) -> None:
 
 
 @pytest.mark.parametrize('kind', list(Kind))
-def test_each_kind_gives_what_belongs_to_it(layer: ForwardForwardLayer, kind: Kind) -> None:
+def test_each_kind_gives_what_belongs_to_it(layer: Layer, kind: Kind) -> None:
     item = an_item(7, kind)
     before = layer.weights_sha256()
     handled = LayerWorker(layer, 7).handle(item)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import DataFacts
-from dff_nodes.learning.layer import ForwardForwardLayer
+from dff_nodes.learning.layer import make_layer
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.decisions import Decision, decisions
 from dff_nodes.schedules.layer_worker import LayerWorker
@@ -95,9 +95,7 @@ class Pipeline:
         self.chance = chance
         count = len(run.layers)
         cpu = torch.device('cpu')
-        self.workers = [
-            LayerWorker(ForwardForwardLayer(run, each, cpu), 0) for each in range(count)
-        ]
+        self.workers = [LayerWorker(make_layer(run, each, cpu), 0) for each in range(count)]
         self.decoders = [ItemDecoder(run, each) for each in range(count)]
         self.queues: list[deque[Item]] = [deque() for _ in range(count)]
         self.depths = [chance.randint(1, 4) for _ in range(count)]

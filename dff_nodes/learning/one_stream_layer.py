@@ -1,0 +1,207 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""A layer that learns from samples and their labels, by any local rule of one stream."""
+
+from __future__ import annotations
+
+from pkgutil import resolve_name
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, gelu, pad
+
+from dff_nodes.learning.batch import Batch
+from dff_nodes.learning.body import build_body
+from dff_nodes.learning.inputs import as_maps, owned
+from dff_nodes.learning.layer import Layer, TrainFigures, prefixed, train_figures, without_prefix
+from dff_nodes.learning.optimizers import LayerOptimizer
+from dff_nodes.learning.rules.local_rule import LocalRule, Setting, Step
+from dff_nodes.learning.whitening import Whitening
+from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.runs.shapes import body_shape
+from dff_nodes.seeds import generator
+
+
+class OneStreamLayer(Layer):
+    """
+    A body (dense, convolution, block) and the local rule that trains it.
+
+    Behind it the rows are [features] or [height, width, channels], as images are.
+    """
+
+    def __init__(self, resolved: ResolvedRun, index: int, device: torch.device) -> None:
+        super().__init__(resolved, index, device)
+        shape, config = self.shape, self.shape.config
+        self.seed, self.index = resolved.config.seed, index
+        self.scale = resolved.facts.scale if index == 0 else None
+        self.standardize = index == 0 and resolved.config.data.standardize
+        own = shape.input_shape
+        if shape.carried:
+            own = (*own[:2], own[2] - shape.carried)
+        self.stem: Whitening | None = None
+        if getattr(config, 'stem', 'none') == 'whiten':
+            self.stem = Whitening(own[2], device)
+        own = body_shape(config, own, f'network[{index}]')
+        self.skip = getattr(config, 'skip', 'none')
+        self.takes_maps = len(own) == 3
+        layout = torch.channels_last
+        self.body = build_body(config, own, self.seed, index).to(device, memory_format=layout)
+        setting = Setting(
+            config.rule, own, shape.output_shape, resolved.facts.classes, self.seed, index
+        )
+        rule: LocalRule = resolve_name(config.rule.implementation)(setting)
+        self.rule = rule.to(device, memory_format=layout)
+        self.dropout = config.dropout
+        self.steps = 0
+        first, end = config.epochs or (0, resolved.config.training.epochs)
+        self.first_step = first * resolved.batches_per_epoch
+        self.end_step = min(end * resolved.batches_per_epoch, resolved.train_steps)
+        self.optimizer = self._optimizer(resolved)
+
+    def _optimizer(self, resolved: ResolvedRun) -> LayerOptimizer:
+        config = self.shape.config
+        body = dict(self.body.named_parameters(prefix='body')) if self.rule.trains_body else {}
+        return LayerOptimizer(
+            self.shape.optimizer,
+            config.learning_rate or resolved.config.training.learning_rate,
+            max(1, self.end_step - self.first_step),
+            {name: each for name, each in body.items() if each.dim() > 1},
+            {name: each for name, each in body.items() if each.dim() < 2},
+            dict(self.rule.named_parameters(prefix='rule')),
+        )
+
+    def train(self, batch: Batch) -> tuple[Batch, TrainFigures]:
+        """See Layer.train."""
+        arrived = self._arrived(batch)
+        if self.stem and not self.stem.ready:
+            self.stem.fit(arrived)
+        learns = self.first_step <= self.steps < self.end_step
+        # A single sample has no deviation to normalise by: the running ones serve.
+        self.body.train(learns and batch.samples > 1)
+        own, carried = self._parted(arrived)
+        labels = batch.labels.to(self.device)
+        with torch.set_grad_enabled(learns):
+            output = self._output(own, carried)
+            step = Step(self.body, own, output, labels, self.steps)
+            loss, scores = self.rule.loss(step)
+        rate = 0.0
+        if learns:
+            loss.backward()
+            rate = self.optimizer.rate
+            self.optimizer.step()
+        with torch.no_grad():
+            passed = self._dropped(self._passed(output.detach(), own, carried))
+            figures = _figures(loss, scores.detach(), labels, rate)
+        self.steps += 1
+        return Batch(self._to_wire(passed), labels=batch.labels), figures
+
+    def score(self, batch: Batch) -> tuple[Batch, Tensor]:
+        """Raise ValueError: rules of one stream need no scores before training."""
+        raise ValueError(f'{self.name} learns by a rule of one stream, which has no SCORE items')
+
+    @torch.no_grad()
+    def evaluate(self, batch: Batch) -> tuple[Batch, Tensor]:
+        """See Layer.evaluate."""
+        self.body.eval()
+        own, carried = self._parted(self._arrived(batch))
+        output = self._output(own, carried)
+        passed = self._passed(output, own, carried)
+        return Batch(self._to_wire(passed)), self.rule.scores(output)
+
+    def _arrived(self, batch: Batch) -> Tensor:
+        """Copy what arrived: [samples, features], or maps with their channels last in memory."""
+        rows = batch.positive
+        if self.scale is None:
+            rows = owned([rows], self.device)
+        else:
+            rows = rows.to(self.device, torch.float32) / self.scale
+            if self.standardize:
+                rows = _standardized(rows)
+        return as_maps(rows) if rows.dim() == 4 else rows
+
+    @torch.no_grad()
+    def _parted(self, arrived: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Cut off what is carried beside the input, and put the stem before it."""
+        own, carried = arrived, None
+        if self.shape.carried:
+            own, carried = arrived.split(
+                (arrived.shape[1] - self.shape.carried, self.shape.carried), 1
+            )
+            own = own.contiguous(memory_format=torch.channels_last)
+        if self.stem:
+            own = gelu(self.stem(own))
+        return own, carried
+
+    def _output(self, own: Tensor, carried: Tensor | None) -> Tensor:
+        output = self.body(own)
+        if self.skip == 'add':
+            output = output + _fitted(carried, output)
+        return output
+
+    def _passed(self, output: Tensor, own: Tensor, carried: Tensor | None) -> Tensor:
+        """What passes on, and beside it what is carried."""
+        passed = self.rule.passed(output)
+        if self.skip in ('begin', 'carry'):
+            beside = own if self.skip == 'begin' else carried
+            passed = torch.cat((passed, _pooled(beside, passed)), 1)
+        return passed
+
+    def _dropped(self, passed: Tensor) -> Tensor:
+        if not self.dropout:
+            return passed
+        random = generator(self.seed, 'dropout', self.index, self.steps)
+        keep = torch.rand(passed.shape, generator=random).to(self.device) >= self.dropout
+        return passed * keep / (1 - self.dropout)
+
+    def _to_wire(self, passed: Tensor) -> Tensor:
+        rows = passed.permute(0, 2, 3, 1) if passed.dim() == 4 else passed
+        rows = rows.contiguous()
+        if self.wire == torch.float16:
+            # Larger numbers would arrive as infinity, and be refused.
+            limit = torch.finfo(torch.float16).max
+            rows = rows.clamp(-limit, limit)
+        return rows.to(self.wire)
+
+    def learned(self) -> dict[str, Tensor]:
+        """See Layer.learned."""
+        named: dict[str, Tensor] = {}
+        parts: dict[str, nn.Module] = {'body': self.body, 'rule': self.rule}
+        if self.stem:
+            parts['stem'] = self.stem
+        for prefix, module in parts.items():
+            named |= prefixed(prefix, module.state_dict(keep_vars=True))
+        return named
+
+    def moments(self) -> dict[str, Tensor]:
+        """See Layer.moments."""
+        return prefixed('optimizer', self.optimizer.state()) | {'steps': torch.tensor(self.steps)}
+
+    def load_moments(self, tensors: dict[str, Tensor]) -> None:
+        """See Layer.load_moments."""
+        self.steps = int(tensors['steps'])
+        self.optimizer.load_state(without_prefix('optimizer', tensors))
+
+
+def _standardized(images: Tensor) -> Tensor:
+    """Bring each image to mean 0 and standard deviation 1 over its numbers."""
+    flat = images.flatten(1)
+    deviation, mean = torch.std_mean(flat, 1, keepdim=True, correction=0)
+    return ((flat - mean) / (deviation + 1e-6)).view_as(images)
+
+
+def _pooled(carried: Tensor, like: Tensor) -> Tensor:
+    """Average carried maps to the size of others."""
+    factor = carried.shape[2] // like.shape[2]
+    return avg_pool2d(carried, factor) if factor > 1 else carried
+
+
+def _fitted(carried: Tensor, like: Tensor) -> Tensor:
+    """Bring carried maps to the size and channels of others, without parameters."""
+    carried = _pooled(carried, like)
+    return pad(carried, (0, 0, 0, 0, 0, like.shape[1] - carried.shape[1]))
+
+
+def _figures(loss: Tensor, scores: Tensor, labels: Tensor, rate: float) -> TrainFigures:
+    true = scores.gather(1, labels[:, None]).squeeze(1)
+    wrong = scores.scatter(1, labels[:, None], -torch.inf).amax(1)
+    return train_figures(loss, true, wrong, rate)

@@ -1,0 +1,240 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of layers and of how they turn gradients into steps."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from dff_nodes.runs.rules import AnyRule, SwishRule
+from dff_nodes.runs.section import BY_NAME, Section, Share
+
+
+class GroupOptimizer(Section):
+    """How a group of parameters turns its gradient into a step."""
+
+    name: Literal['adam', 'adamw', 'sgd', 'muon'] = Field(
+        'adam',
+        description='adam (fused), adamw (its weight decay apart from the gradient), sgd, or muon '
+        '(for weight matrices and convolutions; see others)',
+    )
+    learning_rate: float = Field(0.003, gt=0, le=10, description='highest step size')
+    momentum: float = Field(
+        0.9, ge=0, lt=1, description='of sgd and muon; adam uses 0.9 and 0.999'
+    )
+    nesterov: bool = Field(False, description='of sgd; muon always looks ahead')
+    weight_decay: float = Field(
+        0.0, ge=0, le=1, description='L2 penalty; muon has a fixed norm instead'
+    )
+
+    @model_validator(mode='after')
+    def _fits(self) -> GroupOptimizer:
+        if self.nesterov and (self.name != 'sgd' or self.momentum == 0):
+            raise ValueError('nesterov is for sgd with momentum')
+        if self.name == 'muon' and self.weight_decay:
+            raise ValueError('weight_decay must be 0 for muon, which keeps a fixed norm')
+        return self
+
+
+AnyGroupOptimizer = Annotated[GroupOptimizer, BY_NAME]
+
+
+class OptimizerConfig(GroupOptimizer):
+    """How a layer turns its gradient into a step, by group of parameters."""
+
+    others: AnyGroupOptimizer | None = Field(
+        None,
+        description='of biases and normalisation; default as the weights, and for muon adamw '
+        'with 0.002',
+    )
+    head: AnyGroupOptimizer | None = Field(
+        None, description="of the rule's own parameters; default as others"
+    )
+
+    @property
+    def of_others(self) -> GroupOptimizer:
+        """Optimizer of what is no weight matrix."""
+        if self.others is not None:
+            return self.others
+        if self.name == 'muon':
+            return GroupOptimizer(name='adamw', learning_rate=0.002)
+        return self
+
+    @property
+    def of_head(self) -> GroupOptimizer:
+        """Optimizer of the rule's own parameters."""
+        return self.head or self.of_others
+
+
+AnyOptimizer = Annotated[OptimizerConfig, BY_NAME]
+
+
+class LearningRateConfig(Section):
+    """The learning rate as a function of the share of the run that is done."""
+
+    warmup: Share = Field(0.02, description='share of the run with linear rise from 0')
+    hold: Share = Field(0.3, description='share of the run after which the fall begins')
+    final: Share = Field(0.0, description='share of the learning rate left at the end')
+    fall: Literal['linear', 'cosine'] = Field('linear', description='course of the fall')
+
+    @model_validator(mode='after')
+    def _in_order(self) -> LearningRateConfig:
+        if self.warmup > self.hold:
+            raise ValueError(f'warmup ({self.warmup}) must not be after hold ({self.hold})')
+        return self
+
+
+Activation = Literal['relu', 'leaky_relu', 'gelu', 'silu', 'none']
+Order = Literal['norm_activation', 'activation_norm']
+Initialization = Literal['lecun', 'kaiming', 'orthogonal']
+
+
+class DensePart(Section):
+    """A linear map of all its inputs."""
+
+    type: Literal['dense'] = Field('dense', description='kind of layer')
+    units: int = Field(500, ge=2, le=65536, description='outputs of the layer')
+    normalization: Literal['none', 'batch', 'layer'] = Field(
+        'none', description='of what the map gives'
+    )
+    activation: Activation = Field('relu', description='nonlinearity')
+    order: Order = Field('norm_activation', description='which comes first')
+    initialization: Initialization = Field(
+        'lecun', description='of weights: variance 1 / inputs, twice that, or orthogonal rows'
+    )
+
+
+class ConvolutionPart(Section):
+    """A convolution of maps, [height, width, channels]."""
+
+    type: Literal['conv'] = Field('conv', description='kind of layer')
+    channels: int = Field(64, ge=1, le=65536, description='maps that the layer gives')
+    kernel: int = Field(3, ge=1, le=31, description='pixels of a filter along each side')
+    stride: int = Field(1, ge=1, le=16, description='pixels between two places of a filter')
+    padding: int | None = Field(
+        None, ge=0, le=31, description='pixels of zeros around the maps; default kernel // 2'
+    )
+    groups: int = Field(
+        1, ge=1, le=65536, description='channels in so many groups that do not see each other'
+    )
+    pool: int = Field(
+        1, ge=1, le=16, description='largest of so many pixels along each side; 1: none'
+    )
+    normalization: Literal['none', 'batch', 'group', 'layer'] = Field(
+        'batch', description='of what the convolution gives'
+    )
+    norm_groups: int = Field(8, ge=1, le=65536, description='of normalization: group')
+    activation: Activation = Field('relu', description='nonlinearity')
+    order: Order = Field(
+        'norm_activation',
+        description='norm_activation: pool, normalise, activate; activation_norm: activate, '
+        'pool, normalise',
+    )
+    initialization: Initialization = Field(
+        'kaiming', description='of weights: variance 1 / inputs, twice that, or orthogonal rows'
+    )
+
+    @property
+    def pixels_around(self) -> int:
+        """Padding of each side."""
+        return self.kernel // 2 if self.padding is None else self.padding
+
+
+class PoolPart(Section):
+    """The largest, or the mean, of neighbouring pixels; nothing to learn."""
+
+    type: Literal['pool'] = Field('pool', description='kind of part')
+    size: int = Field(2, ge=2, le=64, description='pixels along each side')
+    mode: Literal['max', 'average'] = Field('max', description='what is left of them')
+
+
+class LocalSettings(Section):
+    """What every layer has, whatever it is made of: how it learns."""
+
+    rule: AnyRule = Field(SwishRule(), description='local rule, with its settings')
+    optimizer: AnyOptimizer | None = Field(
+        None, description='of this layer; default training.optimizer'
+    )
+    learning_rate: LearningRateConfig | None = Field(
+        None, description='its course for this layer; default training.learning_rate'
+    )
+    epochs: tuple[int, int] | None = Field(
+        None,
+        description='[first, end): the layer learns in these epochs only, and its learning rate '
+        'runs its course in them; default all',
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description='share of what passes on that is zeroed while training'
+    )
+
+    @model_validator(mode='after')
+    def _window_in_order(self) -> LocalSettings:
+        if self.epochs is not None and not 0 <= self.epochs[0] < self.epochs[1]:
+            raise ValueError(
+                f'epochs must be [first, end) with 0 <= first < end, got {self.epochs}'
+            )
+        return self
+
+
+class DenseLayer(LocalSettings, DensePart):
+    """A dense layer, trained by a loss of its own."""
+
+    type: Literal['dense'] = Field('dense', description='kind of layer')
+
+
+class ConvolutionLayer(LocalSettings, ConvolutionPart):
+    """A convolution, trained by a loss of its own."""
+
+    type: Literal['conv'] = Field('conv', description='kind of layer')
+    stem: Literal['none', 'whiten'] = Field(
+        'none',
+        description='whiten: a fixed 2x2 convolution before it that decorrelates the pixels, '
+        'computed from the first batch; for layer 0',
+    )
+    skip: Literal['none', 'begin', 'carry', 'add'] = Field(
+        'none',
+        description='begin: the input travels on beside the output; carry: what travels beside '
+        'the input goes on; add: it is added to the output',
+    )
+
+
+AnyPart = Annotated[DensePart | ConvolutionPart | PoolPart, Field(discriminator='type')]
+
+
+class BlockLayer(LocalSettings):
+    """Several parts with ordinary backpropagation between them, one loss at their end."""
+
+    type: Literal['block'] = Field('block', description='kind of layer')
+    parts: list[AnyPart] = Field(
+        ..., min_length=1, max_length=100, description='dense, conv and pool, first to last'
+    )
+
+
+class TorchvisionLayer(LocalSettings):
+    """A stage of one of torchvision's networks, with ordinary backpropagation inside."""
+
+    type: Literal['torchvision'] = Field('torchvision', description='kind of layer')
+    network: Literal['resnet18', 'mobilenet_v3_small'] = Field(
+        'resnet18', description='which one; weights are drawn anew'
+    )
+    parts: list[str] = Field(
+        ...,
+        min_length=1,
+        max_length=100,
+        description='its modules by name, first to last: stem, layer1, layer2.0, ... of resnet18 '
+        '(stem: 3x3 without pooling, for images of 32 pixels), features.0, ... of mobilenet',
+    )
+    initialization: Initialization = Field('kaiming', description='of weights')
+
+
+def _dense_unless_said(value: Any) -> Any:
+    """Take a layer without a type for a dense one."""
+    return {'type': 'dense', **value} if isinstance(value, dict) and 'type' not in value else value
+
+
+LayerConfig = DenseLayer | ConvolutionLayer | BlockLayer | TorchvisionLayer
+AnyLayer = Annotated[
+    Annotated[LayerConfig, Field(discriminator='type')], BeforeValidator(_dense_unless_said)
+]

@@ -1,0 +1,361 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+The settings of every local rule, and the registry of rules.
+
+A rule's settings say which class trains by them (`implementation`), so that a configuration is
+checked without PyTorch. Rules of other packages are found by the entry-point group
+`dff_nodes.rules`, see doc/rules.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from importlib.metadata import entry_points
+from typing import Annotated, ClassVar, Literal, Union
+
+from pydantic import Field
+
+from dff_nodes.runs.section import BY_NAME, Section
+
+ENTRY_POINTS = 'dff_nodes.rules'
+Shape = tuple[int, ...]
+"""(features,), or (height, width, channels)"""
+HEAD_INPUTS = 2400
+"""of a class head: maps are averaged over a grid of at most so many numbers"""
+
+
+class Rule(Section):
+    """Base of all local rules: how one layer learns from its own input and output."""
+
+    name: str
+    implementation: ClassVar[str]
+    """
+    `module:name` of what trains by these settings, loaded when a layer is built: a LocalRule, or
+    of a two-stream rule a function of these settings and a layer's activities that makes a loss
+    """
+    streams: ClassVar[int] = 1
+    """2: positive and negative samples travel; 1: samples and their labels"""
+
+    def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:
+        """
+        Count the rule's own learned numbers, beside the layer's.
+
+        :param input_shape: of what the layer takes; `output_shape` of what it gives.
+        """
+        return 0
+
+
+class PairRule(Rule):
+    """A two-stream rule: what a layer maximises for positives, minimises for negatives."""
+
+    implementation = 'dff_nodes.learning.losses:pair_loss'
+    streams = 2
+    goodness: Literal['sum', 'mean'] = Field('mean', description='of the squared activities')
+    peer_normalization: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description='weight of the pull of every unit to the mean activity of its layer '
+        '(Hinton 2022: 0.03); not gated by ReLU, so it revives silent units',
+    )
+
+
+class ThresholdRule(PairRule):
+    """softplus(theta - G+) + softplus(G- - theta), Hinton 2022."""
+
+    name: Literal['threshold'] = 'threshold'
+    goodness: Literal['sum', 'mean'] = Field('sum', description='of the squared activities')
+    theta: float | None = Field(
+        None,
+        gt=0,
+        description='goodness that separates positive from negative; default the number of '
+        'units for sum, 1 for mean',
+    )
+
+
+class SymbaRule(PairRule):
+    """softplus(-alpha (G+ - G-)), SymBa 2303.08418."""
+
+    name: Literal['symba'] = 'symba'
+    alpha: float = Field(4.0, gt=0, le=1000, description='steepness of the loss')
+
+
+class SwishRule(PairRule):
+    """
+    silu(-alpha (G+ - G-)): as symba for pairs that are wrong, but with a finite goal.
+
+    Its lowest point is a margin G+ - G- of 1.2785 / alpha: pairs beyond it are drawn back, so
+    goodness does not grow for ever.
+    """
+
+    name: Literal['swish'] = 'swish'
+    alpha: float = Field(6.0, gt=0, le=1000, description='steepness of the loss')
+
+
+class HeadRule(Rule):
+    """A rule with a linear class head on the layer's output, averaged over a grid for maps."""
+
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description='share of every target that is spread over all classes'
+    )
+    head_inputs: int = Field(
+        HEAD_INPUTS,
+        ge=1,
+        le=1048576,
+        description='maps are averaged over the finest grid with at most so many numbers',
+    )
+
+    def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:
+        """See Rule.parameters."""
+        return (head_features(output_shape, self.head_inputs) + 1) * classes
+
+
+class SoftmaxHeadRule(HeadRule):
+    """
+    Cross-entropy of a linear head.
+
+    The performance-optimised layers of PFF (2404.08573), local `pred` (1901.06656) and
+    Mono-Forward (2501.09238).
+    """
+
+    name: Literal['softmax_head'] = 'softmax_head'
+    implementation = 'dff_nodes.learning.rules.softmax_head:SoftmaxHead'
+
+
+class PredSimRule(HeadRule):
+    """
+    (1 - beta) cross-entropy + beta similarity matching, Nokland & Eidnes 1901.06656.
+
+    The matrix of cosine similarities between the batch's features shall be that between its
+    one-hot labels. Features are a linear map of the output, for maps the standard deviations of
+    the channels of a 3x3 convolution.
+    """
+
+    name: Literal['pred_sim'] = 'pred_sim'
+    implementation = 'dff_nodes.learning.rules.pred_sim:PredSim'
+    beta: float = Field(0.99, ge=0, le=1, description='share of the similarity loss')
+
+    def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:
+        """See Rule.parameters."""
+        units = output_shape[-1]
+        kernel = 9 if len(output_shape) == 3 else 1
+        return super().parameters(input_shape, output_shape, classes) + kernel * units * units
+
+
+class ChannelCompetitionRule(Rule):
+    """
+    Cross-entropy over the mean squares of one group of channels per class, CwC-FF 2312.12668.
+
+    What passes on is the output as it is: let the layer normalise it (activation_norm).
+    """
+
+    name: Literal['channel_competition'] = 'channel_competition'
+    implementation = 'dff_nodes.learning.rules.channel_groups:ChannelCompetition'
+
+
+class MeanGoodnessRule(Rule):
+    """
+    Cross-entropy over the means of one group of channels per class, DeeperForward (ICLR 2025).
+
+    What passes on is normalised within each group, so that goodness is taken out of it.
+    """
+
+    name: Literal['mean_goodness'] = 'mean_goodness'
+    implementation = 'dff_nodes.learning.rules.channel_groups:MeanGoodness'
+
+
+class SpatialGoodnessRule(Rule):
+    """Cross-entropy of patch energies through a fixed random linear map, ASGE 2509.12394."""
+
+    name: Literal['spatial_goodness'] = 'spatial_goodness'
+    implementation = 'dff_nodes.learning.rules.spatial_goodness:SpatialGoodness'
+    patches: int = Field(
+        4, ge=1, le=64, description='each map is cut into so many patches along each side'
+    )
+
+
+class BlockGoodnessRule(Rule):
+    """
+    -g_y + logsumexp(g) of an auxiliary convolution's mean squares, Scalable FF 2501.03176.
+
+    One auxiliary channel per class; what passes on is layer-normalised.
+    """
+
+    name: Literal['block_goodness'] = 'block_goodness'
+    implementation = 'dff_nodes.learning.rules.block_goodness:BlockGoodness'
+    kernel: int = Field(1, ge=1, le=15, description='size of the auxiliary convolution, odd')
+
+    def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:
+        """See Rule.parameters."""
+        kernel = self.kernel**2 if len(output_shape) == 3 else 1
+        return (kernel * output_shape[-1] + 1) * classes
+
+
+class BlockSoftmaxRule(HeadRule):
+    """
+    Cross-entropy of a head at the end of a block, cut from its neighbours (2312.13311).
+
+    Backpropagation stays inside the block, which the published code does not ensure.
+    """
+
+    name: Literal['block_softmax'] = 'block_softmax'
+    implementation = 'dff_nodes.learning.rules.softmax_head:BlockSoftmax'
+    movement: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description='weight of the mean square by which the block moves its input (2210.00949); '
+        'for blocks whose output is shaped like their input',
+    )
+
+
+class CascadeRule(HeadRule):
+    """
+    A predictor on features that are random, or learned by direct feedback; CaFo 2303.09728.
+
+    The layers' answers are probabilities, which are added up.
+    """
+
+    name: Literal['cascade'] = 'cascade'
+    implementation = 'dff_nodes.learning.rules.cascade:Cascade'
+    features: Literal['random', 'direct_feedback'] = Field(
+        'direct_feedback',
+        description="random: only the predictor learns; direct_feedback: the predictor's error "
+        'reaches the features through a fixed random matrix',
+    )
+
+
+class ContrastSelfRule(HeadRule):
+    """
+    Unsupervised: a sample with itself against a sample with another, SCFF 2409.11593.
+
+    The same weights see both, so their outputs are added. A linear read-out learns the classes
+    from what passes on; no gradient of it reaches the layer.
+    """
+
+    name: Literal['contrast_self'] = 'contrast_self'
+    implementation = 'dff_nodes.learning.rules.contrast_self:ContrastSelf'
+    theta_positive: float = Field(
+        4.0, ge=0, le=1000, description='goodness of positives aims above'
+    )
+    theta_negative: float = Field(6.0, ge=0, le=1000, description='of negatives, below')
+    penalty: float = Field(
+        0.0, ge=0, le=1000, description='weight of the root mean square of positive goodness'
+    )
+
+
+class ReconstructRule(HeadRule):
+    """
+    Unsupervised: the layer is an encoder, a decoder of its own restores its input (2404.14664).
+
+    A linear read-out learns the classes from the latents; no gradient of it reaches the layer.
+    """
+
+    name: Literal['reconstruct'] = 'reconstruct'
+    implementation = 'dff_nodes.learning.rules.reconstruct:Reconstruct'
+    noise: float = Field(
+        0.0, ge=0, le=10, description='standard deviation of the noise on what is encoded'
+    )
+
+    def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:
+        """See Rule.parameters; the decoder of maps is a 3x3 convolution."""
+        inputs, outputs = (math.prod(each) for each in (input_shape, output_shape))
+        if len(output_shape) == 3:
+            inputs, outputs = input_shape[2], 9 * output_shape[2]
+        return super().parameters(input_shape, output_shape, classes) + (outputs + 1) * inputs
+
+
+class ContrastiveRule(HeadRule):
+    """
+    Layer-local supervised contrastive learning, without a final stage (2405.03432).
+
+    A linear read-out learns the classes from the output; no gradient of it reaches the layer.
+    """
+
+    name: Literal['contrastive'] = 'contrastive'
+    implementation = 'dff_nodes.learning.rules.contrastive:Contrastive'
+    temperature: float = Field(0.2, gt=0, le=100, description='of the cosine similarities')
+    projection: int = Field(128, ge=2, le=65536, description='features that are compared')
+
+    def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:
+        """See Rule.parameters."""
+        features = head_features(output_shape, self.head_inputs)
+        return super().parameters(input_shape, output_shape, classes) + features * self.projection
+
+
+class PrototypeRule(HeadRule):
+    """Cross-entropy of cosines to unit-norm class prototypes, hyperspherical FF 2605.00082."""
+
+    name: Literal['prototype'] = 'prototype'
+    implementation = 'dff_nodes.learning.rules.prototype:Prototype'
+    temperature: float = Field(0.1, gt=0, le=100, description='of the cosines')
+
+    def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:
+        """See Rule.parameters."""
+        return head_features(output_shape, self.head_inputs) * classes
+
+
+def head_grid(output_shape: Shape, most: int) -> tuple[int, int]:
+    """
+    Rows and columns of the grid that maps are averaged over.
+
+    :param output_shape: (height, width, channels).
+    :param most: numbers that the grid may have, of all channels.
+    """
+    height, width, channels = output_shape
+    side = max(1, math.isqrt(max(1, most // channels)))
+    return min(height, side), min(width, side)
+
+
+def head_features(output_shape: Shape, most: int) -> int:
+    """Inputs of a class head on such an output."""
+    if len(output_shape) == 1:
+        return output_shape[0]
+    rows, columns = head_grid(output_shape, most)
+    return rows * columns * output_shape[2]
+
+
+BUILT_IN: tuple[type[Rule], ...] = (
+    SwishRule,
+    SymbaRule,
+    ThresholdRule,
+    SoftmaxHeadRule,
+    PredSimRule,
+    ChannelCompetitionRule,
+    MeanGoodnessRule,
+    SpatialGoodnessRule,
+    BlockGoodnessRule,
+    BlockSoftmaxRule,
+    CascadeRule,
+    ContrastSelfRule,
+    ReconstructRule,
+    ContrastiveRule,
+    PrototypeRule,
+)
+
+
+@functools.cache
+def rules() -> dict[str, type[Rule]]:
+    """
+    Settings of all rules by their names: those of this package, and of installed others.
+
+    :raises TypeError: for an entry point that is no rule, or that takes a name once more.
+    """
+    found = {rule.model_fields['name'].default: rule for rule in BUILT_IN}
+    for point in entry_points(group=ENTRY_POINTS):
+        rule = point.load()
+        if not (isinstance(rule, type) and issubclass(rule, Rule)):
+            raise TypeError(f'entry point {point.value} of {ENTRY_POINTS} is no Rule')
+        name = rule.model_fields['name'].default
+        if name in found:
+            raise TypeError(f'entry point {point.value}: there is a rule {name!r} already')
+        found[name] = rule
+    return found
+
+
+AnyRule = Annotated[
+    Annotated[Union[tuple(rules().values())], Field(discriminator='name')],  # noqa: UP007
+    BY_NAME,
+]

@@ -1,0 +1,176 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes and numbers of parameters of layers, from their settings alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.layers import (
+    AnyPart,
+    BlockLayer,
+    ConvolutionLayer,
+    ConvolutionPart,
+    DensePart,
+    LayerConfig,
+    PoolPart,
+    TorchvisionLayer,
+)
+from dff_nodes.runs.rules import Shape
+
+WHITEN_PIXELS = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a layer makes of its input."""
+
+    shape: Shape
+    parameters: int
+    """learned numbers, without those of its rule"""
+    matrix_parameters: int
+    """of them those of weight matrices and convolutions"""
+    widest: int
+    """numbers of one sample where there are most of them: before pooling, inside a block"""
+
+
+def body_shape(layer: LayerConfig, shape: Shape, field: str) -> Shape:
+    """Shape of what a layer's body takes: behind its stem, where it has one."""
+    if isinstance(layer, ConvolutionLayer) and layer.stem == 'whiten':
+        return whitened_shape(shape, field)
+    return shape
+
+
+def layer_outcome(layer: LayerConfig, shape: Shape, field: str) -> Outcome:
+    """
+    Follow the shape through a layer.
+
+    :param shape: of its input, what is carried beside it included.
+    :param field: of the layer, for messages: network[2].
+    :raises ConfigError: naming the setting that does not fit.
+    """
+    if isinstance(layer, BlockLayer):
+        return _through(layer.parts, shape, field)
+    if isinstance(layer, TorchvisionLayer):
+        return _through_torchvision(layer, shape, field)
+    if not isinstance(layer, ConvolutionLayer):
+        return _through_part(layer, shape, field)
+    _check_skip(layer, shape, field)
+    return _through_part(layer, body_shape(layer, shape, field), field)
+
+
+def whitened_shape(shape: Shape, field: str) -> Shape:
+    """Shape behind a whitening stem: its filters and their negatives."""
+    height, width, channels = _maps(shape, f'{field}.stem')
+    if min(height, width) < WHITEN_PIXELS:
+        raise ConfigError(f"{field}.stem is 'whiten', which needs images, got {shape}")
+    less = WHITEN_PIXELS - 1
+    return height - less, width - less, 2 * channels * WHITEN_PIXELS**2
+
+
+def _check_skip(layer: ConvolutionLayer, shape: Shape, field: str) -> None:
+    if layer.skip != 'none':
+        _maps(shape, f'{field}.skip')
+
+
+def _through(parts: list[AnyPart], shape: Shape, field: str) -> Outcome:
+    parameters = matrices = widest = 0
+    for index, part in enumerate(parts):
+        outcome = _through_part(part, shape, f'{field}.parts[{index}]')
+        widest += outcome.widest
+        shape = outcome.shape
+        parameters += outcome.parameters
+        matrices += outcome.matrix_parameters
+    return Outcome(shape, parameters, matrices, widest)
+
+
+def _through_part(part: AnyPart, shape: Shape, field: str) -> Outcome:
+    if isinstance(part, PoolPart):
+        height, width, channels = _maps(shape, f'{field}.type')
+        pooled = _pooled(height, width, part.size, f'{field}.size')
+        return Outcome((*pooled, channels), 0, 0, math.prod(shape))
+    if isinstance(part, DensePart):
+        weights = math.prod(shape) * part.units
+        norm = 2 * part.units if part.normalization != 'none' else 0
+        bias = part.units if part.normalization != 'batch' else 0
+        widest = max(part.units, math.prod(shape))
+        return Outcome((part.units,), weights + bias + norm, weights, widest)
+    return _through_convolution(part, shape, field)
+
+
+def _through_convolution(part: ConvolutionPart, shape: Shape, field: str) -> Outcome:
+    height, width, channels = _maps(shape, f'{field}.type')
+    for name, count in (('its input has', channels), (f'{field}.channels', part.channels)):
+        if count % part.groups:
+            raise ConfigError(
+                f'{field}.groups must divide all channels, got {part.groups} where {name} {count}'
+            )
+    if part.normalization == 'group' and part.channels % part.norm_groups:
+        raise ConfigError(
+            f'{field}.norm_groups must divide {field}.channels ({part.channels}), '
+            f'got {part.norm_groups}'
+        )
+    around = 2 * part.pixels_around - part.kernel
+    height, width = ((size + around) // part.stride + 1 for size in (height, width))
+    if min(height, width) < 1:
+        raise ConfigError(
+            f'{field}.kernel must fit into maps of {shape[0]} x {shape[1]} pixels with their '
+            f'padding, got {part.kernel}'
+        )
+    widest = max(height * width * part.channels, math.prod(shape))
+    if part.pool > 1:
+        height, width = _pooled(height, width, part.pool, f'{field}.pool')
+    weights = part.channels * (channels // part.groups) * part.kernel**2
+    norm = 2 * part.channels if part.normalization != 'none' else 0
+    bias = part.channels if part.normalization != 'batch' else 0
+    return Outcome((height, width, part.channels), weights + bias + norm, weights, widest)
+
+
+def _pooled(height: int, width: int, size: int, field: str) -> tuple[int, int]:
+    if min(height, width) < size:
+        raise ConfigError(f'{field} must be at most {min(height, width)} here, got {size}')
+    return height // size, width // size
+
+
+def _maps(shape: Shape, field: str) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise ConfigError(
+            f'{field} needs maps [height, width, channels], but what arrives there are '
+            f'{shape[0]} features: put it before the dense layers, or use data of images'
+        )
+    return shape
+
+
+def _through_torchvision(layer: TorchvisionLayer, shape: Shape, field: str) -> Outcome:
+    return _torchvision_outcome(layer.network, tuple(layer.parts), _maps(shape, field), field)
+
+
+@lru_cache(maxsize=64)
+def _torchvision_outcome(
+    network: str, parts: tuple[str, ...], shape: Shape, field: str
+) -> Outcome:
+    # Deferred: PyTorch takes a second to import, and only these layers' shapes need it.
+    import torch
+
+    from dff_nodes.runs.torchvision_parts import build_parts
+
+    with torch.device('meta'):
+        body = build_parts(network, list(parts), f'{field}.parts', shape[2])
+        widths: list[int] = []
+        for module in body.modules():
+            if not list(module.children()):
+                module.register_forward_hook(lambda _, __, maps: widths.append(maps.numel()))
+        try:
+            maps = body.eval()(torch.empty(1, shape[2], *shape[:2]))
+        except RuntimeError as error:
+            raise ConfigError(
+                f'{field}.parts {list(parts)} of {network} do not take maps of {shape}: {error}'
+            ) from None
+    _, channels, height, width = maps.shape
+    counted = list(body.parameters())
+    matrices = sum(each.numel() for each in counted if each.dim() > 1)
+    parameters = sum(each.numel() for each in counted)
+    return Outcome((height, width, channels), parameters, matrices, sum(widths) // 3)

@@ -1,0 +1,197 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""What one-stream layers are made of, and when they learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from layers_on_digits import CPU, LAYERS, digits, run_of, train
+
+from dff_nodes.learning.batch import Batch
+from dff_nodes.learning.layer import Layer, make_layer
+from dff_nodes.runs.config_file import ConfigError
+
+CONV = {'type': 'conv', 'channels': 12, 'rule': 'softmax_head'}
+
+
+def layers(*configs: dict[str, Any], **sections: Any) -> list[Layer]:
+    run = run_of(*configs, **sections)
+    return [make_layer(run, index, CPU) for index in range(len(configs))]
+
+
+def first_batch() -> Batch:
+    batch = digits().batch(0, 0)
+    return Batch(batch.images, labels=batch.labels)
+
+
+def test_a_layer_learns_in_its_epochs_only() -> None:
+    (layer,) = layers(LAYERS['dense'] | {'rule': 'softmax_head', 'epochs': [1, 2]})
+    batches = digits()
+    seen = []
+    for epoch in range(3):
+        train(layer, batches, range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch))
+        seen.append(layer.weights_sha256())
+    (fresh,) = layers(LAYERS['dense'] | {'rule': 'softmax_head'})
+    assert seen[0] == fresh.weights_sha256(), 'frozen before its first epoch'
+    assert seen[1] != seen[0]
+    assert seen[2] == seen[1], 'frozen from its last epoch on'
+    assert layer.optimizer.steps_done == batches.per_epoch
+
+
+def test_dropout_is_of_what_passes_on_and_differs_from_step_to_step() -> None:
+    (layer,) = layers(LAYERS['dense'] | {'rule': 'softmax_head', 'dropout': 0.5, 'epochs': [5, 6]})
+    (plain,) = layers(LAYERS['dense'] | {'rule': 'softmax_head', 'epochs': [5, 6]})
+    batch = first_batch()
+    one, other = (layer.train(batch)[0].positive for _ in range(2))
+    whole = plain.train(batch)[0].positive
+    kept = one != 0
+    assert not torch.equal(one, other)
+    assert torch.allclose(one[kept], 2 * whole[kept])
+    assert 0.4 < 1 - kept[whole != 0].float().mean() < 0.6
+    assert torch.equal(layer.evaluate(batch)[0].positive, plain.evaluate(batch)[0].positive)
+
+
+def test_a_single_sample_does_not_stop_batch_normalisation() -> None:
+    (layer,) = layers(LAYERS['dense'] | {'rule': 'softmax_head'})
+    batch = first_batch()
+    passed, figures = layer.train(Batch(batch.positive[:1], labels=batch.labels[:1]))
+    assert passed.positive.isfinite().all()
+    assert figures.loss > 0
+
+
+def test_running_statistics_are_part_of_the_state_and_of_the_digest() -> None:
+    (layer,) = layers(LAYERS['conv'] | {'rule': 'softmax_head'})
+    names = [name for name in layer.state() if 'running_mean' in name]
+    assert names
+    before = layer.weights_sha256()
+    with torch.no_grad():
+        layer.learned()[names[0]].add_(1)
+    assert layer.weights_sha256() != before
+
+
+def test_a_skip_is_carried_in_the_message_and_added() -> None:
+    begin, carry, add = layers(
+        CONV | {'skip': 'begin'}, CONV | {'skip': 'carry', 'pool': 2}, CONV | {'skip': 'add'}
+    )
+    batch = first_batch()
+    with torch.no_grad():
+        first, _ = begin.evaluate(batch)
+        second, _ = carry.evaluate(first)
+        third, _ = add.evaluate(second)
+        assert first.positive.shape[1:] == (8, 8, 13)
+        assert second.positive.shape[1:] == (4, 4, 13)
+        assert third.positive.shape[1:] == (4, 4, 12)
+        images = begin._arrived(batch)
+        assert torch.equal(first.positive[..., 12:], images.permute(0, 2, 3, 1))
+        carried = torch.nn.functional.avg_pool2d(images, 2)
+        plain = add.body(second.positive[..., :12].permute(0, 3, 1, 2))
+        wanted = plain + torch.nn.functional.pad(carried, (0, 0, 0, 0, 0, 11))
+    assert torch.allclose(third.positive, wanted.permute(0, 2, 3, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('configs', 'said'),
+    [
+        ([CONV | {'skip': 'add'}], 'nothing travels beside its input'),
+        ([CONV, CONV | {'stem': 'whiten'}], 'it is for layer 0 only'),
+        ([LAYERS['dense'] | {'rule': 'softmax_head'}, CONV], 'needs maps'),
+        ([CONV | {'pool': 9}], r'network\[0\].pool must be at most 8'),
+        ([CONV | {'groups': 5}], r'network\[0\].groups must divide'),
+        ([CONV | {'rule': 'swish'}], "normalization must be 'none'"),
+        (
+            [{'type': 'torchvision', 'parts': ['layer9'], 'rule': 'block_softmax'}],
+            "no part 'layer9'",
+        ),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused(configs: list[dict[str, Any]], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run_of(*configs)
+
+
+def test_whitening_decorrelates_neighbouring_pixels() -> None:
+    (layer,) = layers(CONV | {'stem': 'whiten'})
+    batch = first_batch()
+    layer.train(batch)
+    own, _ = layer._parted(layer._arrived(batch))
+    assert own.shape[1:] == (8, 7, 7)
+    white = layer.stem(layer._arrived(batch))
+    assert torch.allclose(white[:, :4], -white[:, 4:])
+    rows = white[:, :4].movedim(1, 3).flatten(0, 2)
+    covariance = (rows - rows.mean(0)).T @ (rows - rows.mean(0)) / len(rows)
+    assert torch.allclose(covariance, torch.eye(4), atol=0.02)
+
+
+def test_the_filters_of_the_whitening_are_those_of_the_first_batch() -> None:
+    (layer,) = layers(CONV | {'stem': 'whiten'})
+    batches = digits()
+    train(layer, batches, range(1))
+    first = layer.state()['stem.weight'].clone()
+    train(layer, batches, range(1, 4))
+    assert torch.equal(layer.state()['stem.weight'], first)
+
+
+def test_a_block_is_trained_as_one() -> None:
+    block = {
+        'type': 'block',
+        'rule': 'block_softmax',
+        'parts': [
+            {'type': 'conv', 'channels': 8},
+            {'type': 'pool'},
+            {'type': 'conv', 'channels': 8},
+            {'type': 'dense', 'units': 30},
+        ],
+    }
+    (layer,) = layers(block)
+    assert layer.shape.passed_shape == (30,)
+    before = [each.clone() for each in layer.body.parameters()]
+    train(layer, digits(), range(2))
+    changed = [
+        not torch.equal(*pair) for pair in zip(before, layer.body.parameters(), strict=True)
+    ]
+    assert all(changed), 'the gradient of the head reaches the first part of the block'
+
+
+@pytest.mark.parametrize(
+    ('network', 'parts', 'shape'),
+    [
+        ('resnet18', ['stem', 'layer1.0', 'layer2'], (4, 4, 128)),
+        ('mobilenet_v3_small', ['features.0', 'features.1'], (2, 2, 16)),
+    ],
+)
+def test_parts_of_torchvisions_networks(
+    network: str, parts: list[str], shape: tuple[int, ...]
+) -> None:
+    config = {'type': 'torchvision', 'network': network, 'parts': parts, 'rule': 'block_goodness'}
+    layer, again = (layers(config)[0] for _ in range(2))
+    assert layer.shape.passed_shape == shape
+    assert layer.weights_sha256() == again.weights_sha256(), 'drawn from the seed alone'
+    losses = train(layer, digits(), range(12))
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(('position', 'amplitude'), [('overwrite', 4), ('planes', 0.5)])
+def test_two_streams_through_convolutions(position: str, amplitude: float) -> None:
+    conv = {'type': 'conv', 'channels': 12, 'normalization': 'none', 'rule': 'swish'}
+    conv |= {'initialization': 'lecun'}
+    data = {'label': {'position': position, 'amplitude': amplitude}}
+    first, second = layers(conv | {'pool': 2}, conv, data=data)
+    batches = digits()
+    separations = []
+    for step in range(4 * batches.per_epoch):
+        batch = batches.batch(*divmod(step, batches.per_epoch))
+        wrong = (batch.labels + 1 + step % 9) % 10
+        pair = Batch(batch.images, labels=batch.labels, negative_labels=wrong)
+        passed, figures = first.train(pair)
+        assert passed.positive.shape == (len(batch.labels), 4, 4, 12)
+        assert torch.allclose(passed.positive.square().mean((1, 2, 3)), torch.ones(1), atol=1e-3)
+        passed, _ = second.train(passed)
+        assert passed.positive.shape == (len(batch.labels), 4, 4, 12)
+        separations.append(figures.separation)
+    assert sum(separations[-10:]) > sum(separations[:10])
+    passed, scores = first.evaluate(Batch(batches.dataset.x_test[:7]))
+    assert scores.shape == (7, 10)
+    assert passed.positive.shape == (70, 4, 4, 12)
