@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dff_nodes.learning.batch import Batch
+from dff_nodes.learning.goodness import normalize
 from dff_nodes.learning.wire import from_wire
 from dff_nodes.runs.layers import ConvolutionLayer
 from dff_nodes.runs.resolve import ResolvedRun
@@ -67,6 +68,29 @@ class ActivityInput:
     candidates = neutral
 
     def _shaped(self, rows: Tensor) -> Tensor:
+        return as_maps(rows) if self.maps else rows.flatten(1)
+
+
+class PlainImageInput:
+    """Images that show no class, scaled to root mean square 1; negatives are images too."""
+
+    def __init__(self, maps: bool, full_pixel: float, device: torch.device) -> None:
+        self.maps = maps
+        self.full_pixel = full_pixel
+        self.device = device
+
+    def pair(self, linear: nn.Module, batch: Batch) -> Tensor:
+        """See Input.pair; batch.positive and batch.negative: images [samples, *shape]."""
+        return linear(self._scaled(torch.cat((batch.positive, batch.negative))))
+
+    def neutral(self, linear: nn.Module, batch: Batch) -> Tensor:
+        """See Input.neutral: the image alone."""
+        return linear(self._scaled(batch.positive))
+
+    candidates = neutral
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        rows = normalize(images.to(self.device, torch.float32) / self.full_pixel)
         return as_maps(rows) if self.maps else rows.flatten(1)
 
 
@@ -204,6 +228,8 @@ def make_input(resolved: ResolvedRun, index: int, device: torch.device) -> Input
     if index > 0:
         return ActivityInput(maps, device)
     label, facts = resolved.config.data.label, resolved.facts
+    if resolved.config.hybrid:
+        return PlainImageInput(maps, facts.scale, device)
     neutral = resolved.config.training.readout.neutral
     if maps:
         return MapImageInput(

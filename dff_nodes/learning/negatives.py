@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d, pad
 
 from dff_nodes.seeds import generator
 
@@ -47,3 +48,34 @@ def sampled_labels(scores: Tensor, labels: Tensor, seed: int, *purpose: str | in
 
 def _without_truth(scores: Tensor, labels: Tensor, value: float) -> Tensor:
     return scores.scatter(1, labels[:, None], value)
+
+
+def hybrid_images(images: Tensor, seed: int, *purpose: str | int) -> Tensor:
+    """
+    Put large parts of each image into another one (Hinton 2022, section 3.2).
+
+    A mask of random bits is blurred with [1/4, 1/2, 1/4] in both directions until its regions are
+    large, and cut at a half. Samples of features have no places that are near each other: there
+    each feature is chosen alone.
+
+    :param images: [samples, height, width, channels] or [samples, features], at least 2 samples
+        for anything to mix.
+    :returns: of the same shape and type.
+    """
+    source = generator(seed, 'hybrid', *purpose)
+    distance = int(torch.randint(1, max(2, len(images)), (), generator=source))
+    others = images.roll(distance, 0)
+    mask = torch.rand(images.shape[:3] if images.dim() == 4 else images.shape, generator=source)
+    if images.dim() == 4:
+        mask = _blurred((mask < 0.5).float())[..., None]
+    return torch.where(mask < 0.5, images, others)
+
+
+def _blurred(bits: Tensor) -> Tensor:
+    """Blur [samples, height, width] so that a region spans about a quarter of the image."""
+    kernel = torch.tensor([0.25, 0.5, 0.25])
+    maps = bits[:, None]
+    for _ in range(max(1, bits.shape[1] // 4)):
+        maps = conv2d(pad(maps, (0, 0, 1, 1), mode='replicate'), kernel.view(1, 1, 3, 1))
+        maps = conv2d(pad(maps, (1, 1, 0, 0), mode='replicate'), kernel.view(1, 1, 1, 3))
+    return maps[:, 0]

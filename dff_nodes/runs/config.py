@@ -89,10 +89,11 @@ class DataConfig(Section):
 class NegativesConfig(Section):
     """Which wrong class a negative sample carries."""
 
-    mode: Literal['fixed', 'random', 'adaptive'] = Field(
+    mode: Literal['fixed', 'random', 'adaptive', 'hybrid'] = Field(
         'random',
         description='fixed: one wrong class per sample, drawn once; random: drawn anew for every '
-        'batch; adaptive: one that the network finds likely',
+        'batch; adaptive: one that the network finds likely; hybrid: no class is shown, and a '
+        'negative is made of large parts of two images (Hinton 2022, unsupervised)',
     )
     pick: Literal['sample', 'hardest'] = Field(
         'sample',
@@ -431,6 +432,20 @@ class Config(Section):
                 'rules of one kind'
             )
         return self
+
+    @model_validator(mode='after')
+    def _hybrids_have_a_readout(self) -> Config:
+        if self.hybrid and self.classification.mode != 'one_pass':
+            raise ValueError(
+                "training.negatives.mode 'hybrid' shows no class to the layers, so "
+                "classification.mode must be 'one_pass', got 'goodness'"
+            )
+        return self
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether negatives are hybrid images rather than wrong classes."""
+        return self.streams == 2 and self.training.negatives.mode == 'hybrid'
 
     @property
     def streams(self) -> int:

@@ -118,6 +118,8 @@ class ResolvedRun:
     def _first_shape(self) -> Shape:
         """What arrives at layer 0 once the label is in it, where a label is shown."""
         shape, facts = self.facts.input_shape, self.facts
+        if self.config.hybrid:
+            return shape
         if self.config.streams == 2 and self.config.data.label.position == 'prepend':
             if not isinstance(self.config.network[0], DenseLayer):
                 raise ConfigError(
@@ -189,7 +191,7 @@ class ResolvedRun:
 
     def rows(self, layer: int, kind: str) -> int:
         """Rows that one sample of an item of a kind (TRAIN, SCORE, EVALUATE) has at a layer."""
-        if layer == 0 or kind == 'SCORE':
+        if kind == 'SCORE' or (layer == 0 and not (self.config.hybrid and kind == 'TRAIN')):
             return 1
         return self.config.streams if kind == 'TRAIN' else self.candidates
 
@@ -198,7 +200,7 @@ class ResolvedRun:
         if kind == 'TRAIN':
             if self.config.streams == 1:
                 return 1
-            return 2 if layer == 0 else 0
+            return 2 if layer == 0 and not self.config.hybrid else 0
         return int(kind == 'SCORE')
 
     def row_bytes(self, layer: int) -> int:
@@ -264,7 +266,7 @@ def resolve(config: Config, facts: DataFacts) -> ResolvedRun:
 
 
 def _check_label_fits(config: Config, facts: DataFacts) -> None:
-    if config.streams == 1:
+    if config.streams == 1 or config.hybrid:
         return
     if config.data.label.position == 'overwrite' and facts.classes >= facts.features:
         raise ConfigError(

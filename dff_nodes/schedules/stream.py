@@ -17,7 +17,12 @@ from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import Augmentation
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.classification import combine, correct
-from dff_nodes.learning.negatives import hardest_labels, random_labels, sampled_labels
+from dff_nodes.learning.negatives import (
+    hardest_labels,
+    hybrid_images,
+    random_labels,
+    sampled_labels,
+)
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.decisions import Decision
 from dff_nodes.schedules.plan import EvaluationPlan, Plan, PlannedItem, Split, scored_items
@@ -224,6 +229,9 @@ class StreamCoordinator:
         self._ahead.pop(key, None)
         if self.resolved.config.streams == 1:
             return Batch(samples.images, labels=samples.labels)
+        if self.resolved.config.hybrid:
+            seed = self.resolved.config.seed
+            return Batch(samples.images, hybrid_images(samples.images, seed, *key))
         negatives = self._negatives.pop(key, None)
         if negatives is None:
             negatives = self._drawn_negatives(planned, samples)

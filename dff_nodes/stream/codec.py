@@ -111,6 +111,7 @@ class ItemDecoder:
         self.row_bytes = resolved.row_bytes(layer)
         self.candidates = 1 if layer == 0 else resolved.candidates
         self.two_streams = config.streams == 2
+        self.hybrid = config.hybrid
 
     def decode(self, wire: WireItem) -> Item:
         """Check a message and give its item; raises Rejected and changes nothing otherwise."""
@@ -146,9 +147,10 @@ class ItemDecoder:
         _require(kind != Kind.SCORE or self.has_readout, 'kind', 'SCORE', 'none without read-out')
         stream = wire.samples * self.row_bytes
         train = kind == Kind.TRAIN
-        pair = train and self.two_streams and self.layer > 0
-        labelled = kind == Kind.SCORE or (train and (self.layer == 0 or not self.two_streams))
-        wrong = train and self.two_streams and self.layer == 0
+        shown = self.layer == 0 and not self.hybrid
+        pair = train and self.two_streams and not shown
+        labelled = kind == Kind.SCORE or (train and (shown or not self.two_streams))
+        wrong = train and self.two_streams and shown
         for name, found, right in (
             ('positive', len(wire.positive), stream * candidates),
             ('negative', len(wire.negative), stream if pair else 0),

@@ -9,7 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dff_nodes.learning.negatives import FLOOR, hardest_labels, random_labels, sampled_labels
+from dff_nodes.learning.negatives import (
+    FLOOR,
+    hardest_labels,
+    hybrid_images,
+    random_labels,
+    sampled_labels,
+)
 
 RARE = {1: 10.83, 2: 13.82, 3: 16.27, 8: 26.12}
 """degrees of freedom to the chi-square that chance exceeds once in 1000"""
@@ -112,3 +118,19 @@ def test_a_sure_network_still_meets_other_classes() -> None:
     assert FLOOR > 0
     assert counts[0] == 0
     assert chi_square(counts[1:].double(), torch.tensor([2500.0, 2500.0])) < RARE[1]
+
+
+def test_hybrids_take_large_parts_of_two_images() -> None:
+    images = torch.arange(1, 9, dtype=torch.uint8)[:, None, None, None].expand(8, 28, 28, 1)
+    hybrids = hybrid_images(images, 0, 'test')
+    assert hybrids.dtype == torch.uint8
+    for image, hybrid in zip(images, hybrids, strict=True):
+        parts = hybrid.unique().tolist()
+        assert len(parts) == 2, 'of two images'
+        assert int(image[0, 0, 0]) in parts
+        same = (hybrid == image[0, 0, 0]).float().mean()
+        assert 0.2 < same < 0.8
+        steps = (hybrid[1:] != hybrid[:-1]).float().mean()
+        assert steps < 0.15, 'in large regions, not pixel by pixel'
+    assert torch.equal(hybrids, hybrid_images(images, 0, 'test'))
+    assert not torch.equal(hybrids, hybrid_images(images, 1, 'test'))

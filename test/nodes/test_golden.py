@@ -164,6 +164,18 @@ def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str, ...]) -> None:
     )
 
 
+def test_hybrid_negatives(dff: Dff) -> None:
+    assert_golden(
+        dff,
+        settings(
+            network=network({}, {}),
+            training__epochs=2,
+            training__negatives__mode='hybrid',
+            classification__mode='one_pass',
+        ),
+    )
+
+
 def test_two_streams_through_convolutions(dff: Dff) -> None:
     conv = {'type': 'conv', 'channels': 8, 'normalization': 'none', 'initialization': 'lecun'}
     assert_golden(
