@@ -16,6 +16,7 @@ from dff_nodes.cli import check
 from dff_nodes.data.facts import DataError
 from dff_nodes.runs.config_file import ConfigError
 
+CONFIGS = Path(__file__).parents[2] / 'config'
 PLACEMENT = (
     'placement={pi1: {nodes: [coordinator, layer_0], memory_mb: %s}, pi2: [layer_1, layer_2]}'
 )
@@ -119,3 +120,8 @@ def test_the_command_line_imports_neither_torch_nor_ros() -> None:
         "assert not {'torch', 'rclpy', 'numpy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.yaml')), ids=lambda path: path.stem)
+def test_every_configuration_that_comes_with_the_package_is_right(path: Path) -> None:
+    assert run_check(str(path)) == 0
