@@ -369,12 +369,17 @@ class ReplicaKeeper:
         try:
             sender.begin()
             for info in valid:
-                for chunk in chunks_of(store.path(info.next_item), info.next_item):
-                    sender.send(chunk)
+                self._send(sender, store.path(info.next_item), info.next_item)
             sender.send(END)
             # A later node of the layer would be sent this END again, before what came since.
             sender.end()
         except (Stopped, Rewound):
             return
+
+    def _send(self, sender: _Sender, path: Path, item: int) -> None:
+        """Send one replica, as far as it can be read: the layer does without it then."""
+        try:
+            for chunk in chunks_of(path, item):
+                sender.send(chunk)
         except OSError as error:
-            self._node.get_logger().error(f'replica of layer_{layer}: {error}')
+            self._node.get_logger().error(f'the replica {path} cannot be read: {error}')
