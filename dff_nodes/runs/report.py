@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -239,31 +240,67 @@ def _by_layer(run: RunRecord, value: Callable[[MetricsRow], float]) -> list[Line
     ]
 
 
+@dataclass(frozen=True)
+class _Words:
+    """What the figures of a training step are called, by the kind of its rules."""
+
+    separation: str
+    separated: str
+    gap: str
+    difference: str
+    both: str
+    right: str
+    wrong: str
+
+
+WORDS = {
+    2: _Words(
+        'Separation',
+        'Share of pairs whose positive sample has the higher goodness.',
+        'Goodness gap',
+        'Mean goodness of positive minus that of negative samples.',
+        'Goodness of positive and negative samples',
+        'positive',
+        'negative',
+    ),
+    1: _Words(
+        'Accuracy on training batches',
+        'Share of samples whose true class scores highest, before the layer learns from them.',
+        'Score gap',
+        'Mean score of the true class minus that of the likeliest wrong one.',
+        'Scores of the true class and of the likeliest wrong one',
+        'true class',
+        'wrong class',
+    ),
+}
+
+
 def _learning(run: RunRecord) -> str:
     if not run.rows:
         return ''
+    words = WORDS[run.config.streams]
     separation = LineChart(
-        'Separation',
+        words.separation,
         'item',
         _by_layer(run, lambda row: row.separation),
-        'Share of pairs whose positive sample has the higher goodness.',
+        words.separated,
         percent=True,
     )
     loss = LineChart(
         'Loss', 'item', _by_layer(run, lambda row: row.loss), 'Of each layer, by its own rule.'
     )
     gap = LineChart(
-        'Goodness gap',
+        words.gap,
         'item',
         _by_layer(run, lambda row: row.positive_goodness - row.negative_goodness),
-        'Mean goodness of positive minus that of negative samples.',
+        words.difference,
     )
     rate = LineChart('Learning rate', 'item', _rates(run), from_zero=True)
     cards = ''.join(_card(chart) for chart in (separation, gap, loss, rate))
     goodness = ''.join(_card(_goodness(run, layer)) for layer in range(len(run.layers)))
     return (
         f'<h2>Learning</h2><div class="cards">{cards}</div>'
-        f'<h2>Goodness of positive and negative samples</h2>'
+        f'<h2>{words.both}</h2>'
         f'<div class="cards small">{goodness}</div>'
     )
 
@@ -271,18 +308,21 @@ def _learning(run: RunRecord) -> str:
 def _rates(run: RunRecord) -> list[Line]:
     """Give one line where all layers share one learning rate, as most do."""
     lines = _by_layer(run, lambda row: row.learning_rate)
-    if len(lines) > 1 and len({layer.optimizer for layer in run.config.network}) == 1:
+    own = {(layer.optimizer, layer.learning_rate, layer.epochs) for layer in run.config.network}
+    if len(lines) > 1 and len(own) == 1:
         return [Line('all layers', lines[0].points, INK)]
     return lines
 
 
 def _goodness(run: RunRecord, layer: int) -> LineChart:
-    rows = run.of_layer(layer)
+    rows, words = run.of_layer(layer), WORDS[run.config.streams]
     lines = [
-        Line('positive', [(row.item, row.positive_goodness) for row in rows], POSITIVE),
-        Line('negative', [(row.item, row.negative_goodness) for row in rows], NEGATIVE, 'dashed'),
+        Line(words.right, [(row.item, row.positive_goodness) for row in rows], POSITIVE),
+        Line(words.wrong, [(row.item, row.negative_goodness) for row in rows], NEGATIVE, 'dashed'),
     ]
-    return LineChart(run.layers[layer], 'item', lines, height=charts.SMALL, from_zero=True)
+    # Goodness begins at 0; scores are logarithms.
+    from_zero = run.config.streams == 2
+    return LineChart(run.layers[layer], 'item', lines, height=charts.SMALL, from_zero=from_zero)
 
 
 # ---- speed, network, memory --------------------------------------------------------------
