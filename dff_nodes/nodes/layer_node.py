@@ -90,6 +90,7 @@ class LayerNode(Participant):
         self.resolved: ResolvedRun | None = None
         warm_up()
         self.base_rss_mb = rss_mb()
+        self._built = False
         self.state = msg.LayerStatus.WAITING
         self.worker: LayerWorker | None = None
         self.saver: CheckpointSaver | None = None
@@ -300,6 +301,9 @@ class LayerNode(Participant):
         """Take up the newest state from which all that receivers still want can be made."""
         self.state = msg.LayerStatus.TRAINING
         self.worker = None  # frees the old state before the new one is made
+        if not self._built:
+            # The process itself is PyTorch, rclpy and the endpoints: all of it is there now.
+            self._built, self.base_rss_mb = True, rss_mb()
         layer = make_layer(self.resolved, self.index, self._device)
         if self.run_config.training:
             self.worker = self._restored(layer)

@@ -103,12 +103,12 @@ def test_a_network_too_big_for_one_device_trains_over_four(dff: Dff) -> None:
 def test_chaos_changes_no_weight(dff: Dff) -> None:
     run = settings(
         network=[{'units': 100}, {'units': 100}],
-        training__epochs=120,
-        evaluation__every_epochs=20,
+        training__epochs=50,
+        evaluation__every_epochs=10,
         checkpoint__every_s=1,
     )
-    chaos = ['--chaos', 'every=2s seed=3 faults=kill,stop,link count=8 settle=4s']
-    link = ['--cpu', '0.5', '--loss', '1%']
+    chaos = ['--chaos', 'every=2s seed=3 faults=kill,stop,link count=8 settle=3s']
+    link = ['--cpu', '1', '--loss', '1%']
     done = dff.run('lab', '--json', '--name', 'chaos', *run, *link, *chaos)
     assert done.status == 0, done.errors
     assert sum(done.answer['chaos'].values()) == 8

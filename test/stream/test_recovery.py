@@ -254,8 +254,10 @@ class Disk:
         self.unfinished = Unfinished(self, info, state)
         return self.unfinished
 
-    def valid(self, *run: str) -> tuple[list[CheckpointInfo], list[str]]:
+    def sweep(self) -> None:
         self.unfinished = None
+
+    def valid(self, *run: str) -> tuple[list[CheckpointInfo], list[str]]:
         return [info for _, (info, _) in sorted(self.whole.items())], []
 
     def keep(self, items: Collection[int]) -> None:
