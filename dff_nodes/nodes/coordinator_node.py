@@ -60,8 +60,6 @@ SILENT_S = 3.0
 """without a heartbeat for so long besides two that may be missed, a layer is waited for"""
 PAUSE_S = 3.0
 """for all layers to save behind the same item; then each saves where it is"""
-SAVE_AT_SHARE = 0.4
-"""of stream.replay_mb over the widest hop: before any layer would do so by itself"""
 
 
 class CoordinatorNode(Participant):
@@ -409,7 +407,7 @@ class CoordinatorNode(Participant):
         return (
             time.monotonic() - self._last_save_s >= checkpoint.every_s
             or (checkpoint.every_items > 0 and number % checkpoint.every_items == 0)
-            or self._bytes_since_save >= SAVE_AT_SHARE * self.resolved.replay_bytes
+            or self._bytes_since_save >= self.resolved.save_after_bytes
         )
 
     def _largest_hop_bytes(self, item: Item) -> int:

@@ -46,8 +46,8 @@ from dff_nodes.stream.receiver import Receiver
 
 LISTEN_BEATS = 1.5
 """heartbeats within which another node of the same layer must be heard"""
-SAVE_AT_SHARE = 0.5
-"""of stream.replay_mb over this hop"""
+SAVE_LATER = 1.25
+"""times what the coordinator lets pass between two checkpoints: it is to be first"""
 
 
 class LayerNode(Participant):
@@ -478,7 +478,7 @@ class LayerNode(Participant):
     def _save_if_due(self, item: Item) -> None:
         """Save where the stream says so, or before the sender runs out of room for replay."""
         kept = self.incoming.taken_bytes - self._taken_at_save
-        filling = kept > SAVE_AT_SHARE * self.resolved.replay_bytes
+        filling = kept > SAVE_LATER * self.resolved.save_after_bytes
         if item.checkpoint or filling or self._take_saving_error():
             self._taken_at_save = self.incoming.taken_bytes
             self._save()

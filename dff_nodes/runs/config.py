@@ -185,7 +185,7 @@ class StreamConfig(Section):
         gt=0,
         le=1048576,
         description='memory a sender may use for items that are in no checkpoint yet, MB; null: '
-        '32, and more only where 8 of the largest items need it',
+        '32, and more only where 16 of the largest items need it',
         json_schema_extra=NO_EFFECT,
     )
     heartbeat_s: float = Field(
@@ -230,7 +230,7 @@ class CheckpointConfig(Section):
     """
     When layers save their state: all behind the same item.
 
-    Also when half of stream.replay_mb has gone over a hop, as what is not in checkpoints
+    Also when up to half of stream.replay_mb has gone over a hop, as what is not in checkpoints
     is kept in memory, and at the end of the run.
     """
 

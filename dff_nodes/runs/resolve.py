@@ -23,7 +23,9 @@ from dff_nodes.runs.rules import (
 from dff_nodes.runs.shapes import body_shape, layer_outcome
 
 LEAST_REPLAY_ITEMS = 4
-USUAL_REPLAY_ITEMS = 8
+USUAL_REPLAY_ITEMS = 16
+LEAST_SAVE_SHARE = 0.2
+"""of the room for replay, after which layers save where the room holds few items"""
 USUAL_REPLAY_BYTES = 32_000_000
 LABEL_BYTES = 2
 ORDER = 'norm_activation'
@@ -229,6 +231,18 @@ class ResolvedRun:
             return int(configured * 1e6)
         return max(USUAL_REPLAY_BYTES, USUAL_REPLAY_ITEMS * self.largest_item_bytes)
 
+    @cached_property
+    def save_after_bytes(self) -> int:
+        """
+        What may pass the widest hop between two checkpoints.
+
+        Items may be forgotten once they are in the older of a layer's two newest checkpoints, and
+        one window is on its way to the layer, another through it, before a checkpoint is told.
+        """
+        under_way = 2 * self.config.stream.window_items * self.largest_item_bytes
+        spare = 0.9 * (self.replay_bytes - under_way) / 2
+        return int(max(LEAST_SAVE_SHARE * self.replay_bytes, spare))
+
     @property
     def largest_item_bytes(self) -> int:
         """Payload of the largest item on any hop."""
@@ -355,7 +369,7 @@ def _check_replay_fits(resolved: ResolvedRun) -> None:
     """
     A sender must have room until its receiver has saved twice.
 
-    Layers save when half of the room is used, so it must hold four items.
+    Layers save when a fifth of the room is used at least, so it must hold four items.
     """
     largest = resolved.largest_item_bytes
     if LEAST_REPLAY_ITEMS * largest > resolved.replay_bytes:

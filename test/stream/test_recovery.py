@@ -46,10 +46,10 @@ LEAST_REPLAY = 4 * LARGEST
 """as the configuration demands"""
 SCORE_BYTES = 2
 RESEND_S = 1.0
-SAVE_AT_SHARE = 0.5
-"""as in layer_node.py"""
-ASK_AT_SHARE = 0.4
-"""as in coordinator_node.py"""
+SAVE_AT_SHARE = 0.25
+"""as in layer_node.py where the room holds few items"""
+ASK_AT_SHARE = 0.2
+"""as in coordinator_node.py then"""
 RUN = 'r' * 32, 'c' * 64
 
 
