@@ -185,7 +185,7 @@ class StreamConfig(Section):
         gt=0,
         le=1048576,
         description='memory a sender may use for items that are in no checkpoint yet, MB; null: '
-        '32, and more only where 16 of the largest items need it',
+        '32, and more only where 16 of the largest items, or four windows of them, need it',
         json_schema_extra=NO_EFFECT,
     )
     heartbeat_s: float = Field(

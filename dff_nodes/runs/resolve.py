@@ -229,7 +229,8 @@ class ResolvedRun:
         configured = self.config.stream.replay_mb
         if configured is not None:
             return int(configured * 1e6)
-        return max(USUAL_REPLAY_BYTES, USUAL_REPLAY_ITEMS * self.largest_item_bytes)
+        items = max(USUAL_REPLAY_ITEMS, 4 * self.config.stream.window_items)
+        return max(USUAL_REPLAY_BYTES, items * self.largest_item_bytes)
 
     @cached_property
     def save_after_bytes(self) -> int:

@@ -199,3 +199,17 @@ def test_replay_that_may_not_fit_is_a_warning() -> None:
 
 def test_this_machine_has_memory() -> None:
     assert 100 < memory_here_mb() < 1e9
+
+
+@pytest.mark.parametrize('window', [1, 4, 16])
+@pytest.mark.parametrize('units', [32, 500, 20000])
+def test_two_checkpoints_and_what_is_under_way_fit_into_the_usual_room(
+    units: int, window: int
+) -> None:
+    """Else the senders wait for checkpoints, while the layers wait for items."""
+    network = f'network=[{{units: {units}}}, {{units: {units}}}]'
+    resolved = resolved_run(network, f'stream.window_items={window}', 'training.batch_size=256')
+    under_way = 2 * window * resolved.largest_item_bytes
+    between = resolved.save_after_bytes
+    assert between > 0
+    assert 2 * between + under_way <= resolved.replay_bytes
