@@ -300,6 +300,14 @@ def _carried_behind(
             f'{field}.skip is {skip!r}, but nothing travels beside its input: a layer before it '
             'needs skip: begin, and those between them skip: carry'
         )
+    if skip != 'none':
+        factor = max(1, own[0] // output[0])
+        if tuple(size // factor for size in own[:2]) != output[:2]:
+            raise ConfigError(
+                f'{field}.skip must be none where maps of {own[0]} x {own[1]} pixels become '
+                f'{output[0]} x {output[1]}: what is carried beside them is averaged over whole '
+                'pixels, as by pool, so keep the size otherwise (padding, stride)'
+            )
     if skip == 'add' and carried > output[2]:
         raise ConfigError(
             f"{field}.skip is 'add', but {carried} channels were carried, more than the "

@@ -98,6 +98,7 @@ def test_a_skip_is_carried_in_the_message_and_added() -> None:
         ([CONV | {'skip': 'add'}], 'nothing travels beside its input'),
         ([CONV, CONV | {'stem': 'whiten'}], 'it is for layer 0 only'),
         ([LAYERS['dense'] | {'rule': 'softmax_head'}, CONV], 'needs maps'),
+        ([CONV | {'skip': 'begin', 'padding': 0}], 'averaged over whole pixels'),
         ([CONV | {'pool': 9}], r'network\[0\].pool must be at most 8'),
         ([CONV | {'groups': 5}], r'network\[0\].groups must divide'),
         ([CONV | {'rule': 'swish'}], "normalization must be 'none'"),
