@@ -434,6 +434,16 @@ class Config(Section):
         return self
 
     @model_validator(mode='after')
+    def _layers_learn_within_the_run(self) -> Config:
+        for index, layer in enumerate(self.network):
+            if layer.epochs is not None and layer.epochs[0] >= self.training.epochs:
+                raise ValueError(
+                    f'network[{index}].epochs must begin before training.epochs '
+                    f'({self.training.epochs}), got {list(layer.epochs)}'
+                )
+        return self
+
+    @model_validator(mode='after')
     def _hybrids_have_a_readout(self) -> Config:
         if self.hybrid and self.classification.mode != 'one_pass':
             raise ValueError(

@@ -53,6 +53,17 @@ class OptimizerConfig(GroupOptimizer):
         None, description="of the rule's own parameters; default as others"
     )
 
+    @model_validator(mode='after')
+    def _muon_is_for_matrices(self) -> OptimizerConfig:
+        for name in ('others', 'head'):
+            group = getattr(self, name)
+            if group is not None and group.name == 'muon':
+                raise ValueError(
+                    f'{name} has parameters that are no matrices, so its optimizer must be adam, '
+                    "adamw or sgd, got 'muon'"
+                )
+        return self
+
     @property
     def of_others(self) -> GroupOptimizer:
         """Optimizer of what is no weight matrix."""

@@ -235,6 +235,8 @@ def test_the_read_out_does_not_teach_the_layer(rule: str) -> None:
         ({'rule': 'spatial_goodness'}, 'needs maps'),
         ({'rule': {'name': 'block_goodness', 'kernel': 2}}, 'must be odd'),
         ({'rule': 'softmax_hed'}, "'softmax_head'"),
+        ({'rule': 'softmax_head', 'epochs': [6, 9]}, 'must begin before training.epochs'),
+        ({'rule': 'softmax_head', 'optimizer': {'head': 'muon'}}, 'head has parameters'),
     ],
 )
 def test_a_rule_that_does_not_fit_is_refused(layer: dict[str, Any], said: str) -> None:
