@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from dff_nodes.runs.layers import (
     AnyPart,
     BlockLayer,
-    ConvolutionPart,
     DensePart,
     LayerConfig,
     PoolPart,
     TorchvisionLayer,
 )
 from dff_nodes.runs.rules import Shape
-from dff_nodes.runs.shapes import layer_outcome
+from dff_nodes.runs.shapes import part_outcome
 from dff_nodes.seeds import generator
 
 NORM_MOMENTUM = 0.2
@@ -62,7 +61,7 @@ def build_body(layer: LayerConfig, shape: Shape, seed: int, *purpose: str | int)
     if isinstance(layer, TorchvisionLayer):
         from dff_nodes.runs.torchvision_parts import build_parts, settle_in_place
 
-        body = build_parts(layer.network, layer.parts, f'{purpose}', shape[-1])
+        body = build_parts(layer.network, layer.parts, 'parts', shape[-1])
         settle_in_place(body)
         draw_weights(body, layer.initialization, seed, *purpose)
         return body
@@ -73,16 +72,8 @@ def build_body(layer: LayerConfig, shape: Shape, seed: int, *purpose: str | int)
         if not isinstance(part, PoolPart):
             draw_weights(nn.ModuleList(built), part.initialization, seed, *purpose, index)
         modules += built
-        shape = layer_outcome(BlockLayer(parts=[_plain(part)]), shape, 'network').shape
+        shape = part_outcome(part, shape, f'parts[{index}]').shape
     return nn.Sequential(*modules)
-
-
-def _plain(part: AnyPart) -> AnyPart:
-    """Take a layer as a part, without how it learns."""
-    for kind in (DensePart, ConvolutionPart, PoolPart):
-        if isinstance(part, kind):
-            return kind(**{name: getattr(part, name) for name in kind.model_fields})
-    raise TypeError(f'{part.type} is no part')
 
 
 def _build_part(part: AnyPart, shape: Shape) -> list[nn.Module]:

@@ -8,8 +8,15 @@ from typing import Literal
 
 from torch import Tensor
 
+Layers = Literal['all', 'without_first', 'last']
 
-def combine(scores: list[Tensor], layers: Literal['all', 'without_first', 'last']) -> Tensor:
+
+def used_scores(scores: list[Tensor], layers: Layers) -> list[Tensor]:
+    """Take the scores of the layers that classify; as `combine`."""
+    return {'all': scores, 'without_first': scores[1:], 'last': scores[-1:]}[layers]
+
+
+def combine(scores: list[Tensor], layers: Layers) -> Tensor:
     """
     Add up the layers' scores, as Hinton does with or without the first hidden layer.
 
@@ -17,7 +24,7 @@ def combine(scores: list[Tensor], layers: Literal['all', 'without_first', 'last'
 
     :param scores: one float32 [samples, classes] per layer, first to last.
     """
-    used = {'all': scores, 'without_first': scores[1:], 'last': scores[-1:]}[layers]
+    used = used_scores(scores, layers)
     total = used[0]
     for more in used[1:]:
         total = total + more

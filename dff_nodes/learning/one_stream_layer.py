@@ -43,7 +43,6 @@ class OneStreamLayer(Layer):
             self.stem = Whitening(own[2], device)
         own = body_shape(config, own, f'network[{index}]')
         self.skip = getattr(config, 'skip', 'none')
-        self.takes_maps = len(own) == 3
         layout = torch.channels_last
         self.body = build_body(config, own, self.seed, index).to(device, memory_format=layout)
         setting = Setting(

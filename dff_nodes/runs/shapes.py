@@ -57,9 +57,9 @@ def layer_outcome(layer: LayerConfig, shape: Shape, field: str) -> Outcome:
     if isinstance(layer, TorchvisionLayer):
         return _through_torchvision(layer, shape, field)
     if not isinstance(layer, ConvolutionLayer):
-        return _through_part(layer, shape, field)
+        return part_outcome(layer, shape, field)
     _check_skip(layer, shape, field)
-    return _through_part(layer, body_shape(layer, shape, field), field)
+    return part_outcome(layer, body_shape(layer, shape, field), field)
 
 
 def whitened_shape(shape: Shape, field: str) -> Shape:
@@ -79,7 +79,7 @@ def _check_skip(layer: ConvolutionLayer, shape: Shape, field: str) -> None:
 def _through(parts: list[AnyPart], shape: Shape, field: str) -> Outcome:
     parameters = matrices = widest = 0
     for index, part in enumerate(parts):
-        outcome = _through_part(part, shape, f'{field}.parts[{index}]')
+        outcome = part_outcome(part, shape, f'{field}.parts[{index}]')
         widest += outcome.widest
         shape = outcome.shape
         parameters += outcome.parameters
@@ -87,7 +87,8 @@ def _through(parts: list[AnyPart], shape: Shape, field: str) -> Outcome:
     return Outcome(shape, parameters, matrices, widest)
 
 
-def _through_part(part: AnyPart, shape: Shape, field: str) -> Outcome:
+def part_outcome(part: AnyPart, shape: Shape, field: str) -> Outcome:
+    """Follow the shape through one part, or through a layer that is one; as layer_outcome."""
     if isinstance(part, PoolPart):
         height, width, channels = _maps(shape, f'{field}.type')
         pooled = _pooled(height, width, part.size, f'{field}.size')

@@ -16,7 +16,7 @@ from dff_nodes.data.batches import Batches
 from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import Augmentation
 from dff_nodes.learning.batch import Batch
-from dff_nodes.learning.classification import combine, correct
+from dff_nodes.learning.classification import combine, correct, used_scores
 from dff_nodes.learning.negatives import (
     hardest_labels,
     hybrid_images,
@@ -273,9 +273,7 @@ class StreamCoordinator:
         if negatives.pick == 'hardest':
             return hardest_labels(together, labels)
         # Read-outs that learned the same say it once: the sum would be surer than each of them.
-        used = {'all': len(scores), 'without_first': len(scores) - 1, 'last': 1}[
-            config.classification.layers
-        ]
+        used = len(used_scores(scores, config.classification.layers))
         together = together / (used * negatives.temperature)
         return sampled_labels(together, labels, config.seed, planned.epoch, planned.index)
 
