@@ -128,11 +128,19 @@ def one_stream(*rules: str) -> list[dict[str, Any]]:
     """Layers of all kinds, one for each rule."""
     made = [
         {'type': 'conv', 'channels': 20, 'stem': 'whiten', 'skip': 'begin'},
-        {'type': 'conv', 'channels': 20, 'pool': 2, 'skip': 'carry', 'dropout': 0.1},
+        {'type': 'conv', 'channels': 20, 'pool': 2, 'skip': 'carry', 'dropout': 0.1}
+        | {'normalization': 'group', 'norm_groups': 4},
         {'type': 'conv', 'channels': 20, 'skip': 'add', 'order': 'activation_norm'},
         {'type': 'torchvision', 'parts': ['layer2.0'], 'network': 'resnet18'},
-        {'type': 'dense', 'units': 40, 'normalization': 'batch', 'activation': 'gelu'},
-        {'type': 'dense', 'units': 40, 'normalization': 'layer'},
+        {
+            'type': 'block',
+            'parts': [
+                {'units': 40, 'type': 'dense', 'normalization': 'batch', 'activation': 'gelu'},
+                {'units': 40, 'type': 'dense'},
+            ],
+        },
+        {'type': 'dense', 'units': 40, 'normalization': 'layer', 'initialization': 'orthogonal'}
+        | {'epochs': [0, 1], 'optimizer': {'name': 'sgd', 'nesterov': True}},
     ]
     made[2]['channels'] = 64  # as resnet18's second stage takes
     return [layer | {'rule': rule} for layer, rule in zip(made, rules, strict=True)]
@@ -153,10 +161,12 @@ def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str, ...]) -> None:
         dff,
         settings(
             network=one_stream(*rules),
-            training__epochs=1,
+            training__epochs=2,
             training__optimizer={'name': 'muon', 'learning_rate': 0.05},
             data__flip=True,
             data__shift_pixels=1,
+            data__shift_fill='reflect',
+            data__cutout_pixels=2,
             data__standardize=True,
             stream__dtype='float16',
             classification__layers='last',
