@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -33,3 +34,37 @@ class Batch:
     def samples(self) -> int:
         """Number of samples, each counted once."""
         return self.positive.shape[0] // self.candidates
+
+
+def joined(batches: list[Batch]) -> Batch:
+    """Put batches of the same kind one behind the other."""
+
+    def whole(name: str) -> Tensor | None:
+        parts = [getattr(each, name) for each in batches]
+        return None if parts[0] is None else torch.cat(parts)
+
+    return Batch(
+        whole('positive'),
+        whole('negative'),
+        whole('labels'),
+        whole('negative_labels'),
+        batches[0].candidates,
+    )
+
+
+def parted(batch: Batch, samples: int) -> list[Batch]:
+    """Cut a batch into views of at most so many samples, as before they were joined."""
+
+    def cut(tensor: Tensor | None, start: int, rows: int) -> Tensor | None:
+        return None if tensor is None else tensor[start * rows : (start + samples) * rows]
+
+    return [
+        Batch(
+            cut(batch.positive, start, batch.candidates),
+            cut(batch.negative, start, 1),
+            cut(batch.labels, start, 1),
+            cut(batch.negative_labels, start, 1),
+            batch.candidates,
+        )
+        for start in range(0, batch.samples, samples)
+    ]

@@ -87,6 +87,14 @@ class Layer(ABC):
         """
 
     @abstractmethod
+    def pass_on(self, batch: Batch) -> Batch:
+        """Give what passes on of a TRAIN item without learning from it."""
+
+    def pass_neutral(self, batch: Batch) -> Batch:
+        """Give what passes on of a SCORE item without learning from it."""
+        raise ValueError(f'{self.name} learns by a rule of one stream, which has no SCORE items')
+
+    @abstractmethod
     def learned(self) -> dict[str, Tensor]:
         """Learned tensors by name, running statistics of normalisation included."""
 
@@ -125,6 +133,17 @@ class Layer(ABC):
         for name, tensor in self.learned().items():
             tensor.copy_(tensors[name])
         self.load_moments({name: tensors[name] for name in self.moments()})
+
+    @torch.no_grad()
+    def load_learned(self, tensors: dict[str, Tensor]) -> None:
+        """
+        Take what `parameters` gave of a layer that is only to pass on from now on.
+
+        :raises ValueError: naming a tensor that is missing, too many or of another shape.
+        """
+        check_same_tensors(self.parameters(), tensors)
+        for name, tensor in self.learned().items():
+            tensor.copy_(tensors[name])
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pkgutil import resolve_name
 
 import torch
@@ -98,14 +99,24 @@ class OneStreamLayer(Layer):
         """Raise ValueError: rules of one stream need no scores before training."""
         raise ValueError(f'{self.name} learns by a rule of one stream, which has no SCORE items')
 
+    def pass_on(self, batch: Batch) -> Batch:
+        """See Layer.pass_on."""
+        passed, _ = self._as_trained(batch)
+        return replace(passed, labels=batch.labels)
+
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> tuple[Batch, Tensor]:
         """See Layer.evaluate."""
+        passed, output = self._as_trained(batch)
+        return passed, self.rule.scores(output)
+
+    @torch.no_grad()
+    def _as_trained(self, batch: Batch) -> tuple[Batch, Tensor]:
+        """Give what passes on, and the output, with running statistics and no dropout."""
         self.body.eval()
         own, carried = self._parted(self._arrived(batch))
         output = self._output(own, carried)
-        passed = self._passed(output, own, carried)
-        return Batch(self._to_wire(passed)), self.rule.scores(output)
+        return Batch(self._to_wire(self._passed(output, own, carried))), output
 
     def _arrived(self, batch: Batch) -> Tensor:
         """Copy what arrived: [samples, features], or maps with their channels last in memory."""

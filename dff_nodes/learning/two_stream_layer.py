@@ -76,6 +76,17 @@ class TwoStreamLayer(Layer):
         positive_out, negative_out = passed.chunk(2)
         return Batch(positive_out, negative_out), figures
 
+    @torch.no_grad()
+    def pass_on(self, batch: Batch) -> Batch:
+        """See Layer.pass_on."""
+        passed = self._passed(*rectify(self.input.pair(self.linear, batch)))
+        return Batch(*to_wire(passed, self.wire).chunk(2))
+
+    def pass_neutral(self, batch: Batch) -> Batch:
+        """See Layer.pass_neutral."""
+        passed = to_wire(self._neutral_activity(batch), self.wire)
+        return Batch(passed, labels=batch.labels)
+
     def score(self, batch: Batch) -> tuple[Batch, Tensor]:
         """Train the read-out on the neutral label; see Layer.score."""
         activity = self._neutral_activity(batch)

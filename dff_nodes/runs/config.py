@@ -15,6 +15,7 @@ from dff_nodes.runs.layers import (
     LearningRateConfig,
     OptimizerConfig,
 )
+from dff_nodes.runs.schedules import AnySchedule, RingSchedule, SingleLayerSchedule, StreamSchedule
 from dff_nodes.runs.section import NO_EFFECT, Section
 
 SPARE = 'spare'
@@ -105,6 +106,14 @@ class NegativesConfig(Section):
         le=1000,
         description="sample: of the softmax of the mean of the layers' scores; higher draws "
         'less likely wrong classes more often',
+    )
+    lag_chapters: int | None = Field(
+        None,
+        ge=1,
+        le=100000,
+        description='adaptive, of schedules with chapters: a chapter takes the negatives that the '
+        'network of so many chapters before finds likely, and random ones before there is one; '
+        'default the number of workers, so that none waits for another',
     )
     lag_batches: int = Field(
         8,
@@ -341,8 +350,11 @@ class Config(Section):
         description='the layers, first to last; each runs in a node of its own',
     )
     training: TrainingConfig = Field(TrainingConfig(), description='how it is learned')
-    schedule: Literal['stream'] = Field(
-        'stream', description='stream: activations travel, all layers work at once'
+    schedule: AnySchedule = Field(
+        StreamSchedule(),
+        description='who trains what, when: stream (activations travel, all layers work at once), '
+        'or one of Pipeline Forward-Forward (layers travel, a chapter at a time): sequential, '
+        'single_layer, all_layers, federated',
     )
     classification: ClassificationConfig = Field(
         ClassificationConfig(), description='how a class is found'
@@ -398,7 +410,7 @@ class Config(Section):
     def _placement_names_every_node_once(self) -> Config:
         if not self.placement:
             return self
-        known = ['coordinator', *layer_names(self)]
+        known = ['coordinator', *worker_names(self)]
         placed = [node for device in self.devices.values() for node in device.nodes]
         for node in placed:
             if node not in known:
@@ -434,6 +446,29 @@ class Config(Section):
         return self
 
     @model_validator(mode='after')
+    def _chapters_have_whole_epochs(self) -> Config:
+        schedule = self.schedule
+        if not schedule.chapters:
+            return self
+        splits, epochs = schedule.splits or self.training.epochs, self.training.epochs
+        if epochs % splits:
+            raise ValueError(
+                f'schedule.splits must divide training.epochs ({epochs}), so that a chapter has '
+                f'whole epochs, got {splits}'
+            )
+        if self.spares:
+            raise ValueError(
+                f'placement.spare is for the schedule stream, {schedule.name!r} has none: a '
+                'worker that is started again goes on with its own checkpoints'
+            )
+        if self.hybrid:
+            raise ValueError(
+                "training.negatives.mode 'hybrid' is for the schedule stream, got "
+                f'{schedule.name!r}'
+            )
+        return self
+
+    @model_validator(mode='after')
     def _layers_learn_within_the_run(self) -> Config:
         for index, layer in enumerate(self.network):
             if layer.epochs is not None and layer.epochs[0] >= self.training.epochs:
@@ -463,12 +498,29 @@ class Config(Section):
         return self.network[0].rule.streams
 
     @property
+    def workers(self) -> int:
+        """Nodes that train."""
+        schedule = self.schedule
+        if isinstance(schedule, RingSchedule):
+            return schedule.workers or len(self.network)
+        owned = isinstance(schedule, (StreamSchedule, SingleLayerSchedule))
+        return len(self.network) if owned else 1
+
+    @property
     def has_readout(self) -> bool:
-        """Whether layers train a read-out on SCORE items; rules of one stream need none."""
-        adaptive = self.training.negatives.mode == 'adaptive'
+        """Whether layers train a read-out; rules of one stream need none."""
+        # Between chapters there is time to ask for the goodness of every class.
+        adaptive = self.training.negatives.mode == 'adaptive' and not self.schedule.chapters
         return self.streams == 2 and (adaptive or self.classification.mode == 'one_pass')
 
 
 def layer_names(config: Config) -> list[str]:
-    """Names of the layer nodes, first to last."""
+    """Names of the layers, first to last."""
     return [f'layer_{index}' for index in range(len(config.network))]
+
+
+def worker_names(config: Config) -> list[str]:
+    """Names of the nodes that train: the layers, or the workers of a schedule with chapters."""
+    if not config.schedule.chapters:
+        return layer_names(config)
+    return [f'worker_{index}' for index in range(config.workers)]

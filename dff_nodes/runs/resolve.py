@@ -168,10 +168,40 @@ class ResolvedRun:
         """TRAIN items of one epoch; the last may be smaller."""
         return -(-self.facts.train_samples // self.config.training.batch_size)
 
-    @property
+    @cached_property
     def train_steps(self) -> int:
-        """TRAIN items of the whole run."""
-        return self.batches_per_epoch * self.config.training.epochs
+        """Training steps of a layer in the whole run."""
+        return sum(self.chapter_steps(chapter) for chapter in range(self.chapters))
+
+    @property
+    def chapters(self) -> int:
+        """Parts of the run between which layers may travel; 1 where activations do."""
+        schedule = self.config.schedule
+        if not schedule.chapters:
+            return 1
+        return schedule.splits or self.config.training.epochs
+
+    def chapter_steps(self, chapter: int) -> int:
+        """Training steps of a layer in one chapter."""
+        batch = self.config.training.batch_size
+        epochs = self.config.training.epochs // self.chapters
+        return epochs * -(-self.chapter_samples(chapter) // batch)
+
+    def chapter_samples(self, chapter: int) -> int:
+        """Training samples that a chapter's worker has."""
+        if self.config.schedule.name != 'federated':
+            return self.facts.train_samples
+        return self.shard_samples(chapter % self.config.workers)
+
+    def shard_samples(self, worker: int) -> int:
+        """Training samples of a worker whose data is its own; shares differ by one at most."""
+        whole, rest = divmod(self.facts.train_samples, self.config.workers)
+        return whole + (worker < rest)
+
+    @property
+    def lag_chapters(self) -> int:
+        """Chapters until adaptive negatives are used."""
+        return self.config.training.negatives.lag_chapters or self.config.workers
 
     @property
     def candidates(self) -> int:
@@ -276,6 +306,7 @@ def resolve(config: Config, facts: DataFacts) -> ResolvedRun:
     _check_batch_fits(config, facts)
     resolved = ResolvedRun(config, facts)
     _check_streams(resolved)
+    _check_chapters(resolved)
     _check_replay_fits(resolved)
     return resolved
 
@@ -364,6 +395,31 @@ def _check_streams(resolved: ResolvedRun) -> None:
             'stream.dtype uint8 holds activities of two-stream rules, which are not negative and '
             'of root mean square 1: use float16 or float32'
         )
+
+
+def _check_chapters(resolved: ResolvedRun) -> None:
+    """Refuse shares of the data, and negatives of them, that no worker could train on."""
+    config, workers = resolved.config, resolved.config.workers
+    if config.schedule.name != 'federated':
+        return
+    least = resolved.shard_samples(workers - 1)
+    if config.training.batch_size > least:
+        raise ConfigError(
+            f'training.batch_size must be at most the {least} training samples that each of '
+            f'{workers} workers has, got {config.training.batch_size}'
+        )
+    if config.training.negatives.mode == 'adaptive' and resolved.lag_chapters % workers:
+        raise ConfigError(
+            f'training.negatives.lag_chapters must be a multiple of the {workers} workers of the '
+            'federated schedule, as each makes negatives of its own data, '
+            f'got {resolved.lag_chapters}'
+        )
+    for index, layer in enumerate(config.network):
+        if layer.epochs is not None:
+            raise ConfigError(
+                f'network[{index}].epochs must be left out of the federated schedule, whose '
+                'epochs differ from worker to worker'
+            )
 
 
 def _check_batch_fits(config: Config, facts: DataFacts) -> None:

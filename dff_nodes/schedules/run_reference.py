@@ -12,6 +12,7 @@ from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
 from dff_nodes.runs.metrics import MetricsFile, MetricsRow, NoMetricsFile
 from dff_nodes.runs.result import build_result
 from dff_nodes.runs.run_folder import RunFolder
+from dff_nodes.schedules.chapter_reference import run_chapters
 from dff_nodes.schedules.progress import evaluation_event
 from dff_nodes.schedules.reference import Listener, ReferenceRun
 from dff_nodes.schedules.stream import Evaluation
@@ -34,6 +35,8 @@ def run_reference(
 
     :param began_s: monotonic time at which the command began.
     """
+    if task == 'train' and folder.config().schedule.chapters:
+        return run_chapters(folder, emit, began_s)
     if task == 'train':
         made = train_task(folder, item_to_go_on_with(folder))
     else:

@@ -1,0 +1,299 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the parts of a chapter: the same in a worker's node and in the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dff_nodes.data.batches import Batches, chunks
+from dff_nodes.data.dataset import Dataset
+from dff_nodes.data.facts import Augmentation
+from dff_nodes.learning.batch import Batch, joined, parted
+from dff_nodes.learning.classification import combine, correct
+from dff_nodes.learning.layer import Layer, TrainFigures, make_layer
+from dff_nodes.learning.negatives import hardest_labels, random_labels, sampled_labels
+from dff_nodes.runs.resolve import LABEL_BYTES, ResolvedRun
+from dff_nodes.schedules.chapters import ChapterPlan, Need, Part
+
+BLOCK_SAMPLES = 2048
+"""that pass the layers before at once; part of the arithmetic, so it is the same everywhere"""
+COUNTERS = ('steps', 'steps_done')
+"""moments that say how far a layer's training is, wherever its others stay"""
+NEGATIVES = 'labels'
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """What a training step of a layer showed."""
+
+    part: Part
+    step: int
+    """of this layer, from the beginning of the run"""
+    epoch: int
+    samples: int
+    figures: TrainFigures
+
+
+@dataclass
+class _Block:
+    """Neighbouring batches on their way through the layers."""
+
+    depth: int
+    """layers that they have passed"""
+    train: Batch
+    neutral: Batch | None
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the samples."""
+        tensors = [self.train.positive, self.train.negative]
+        if self.neutral is not None:
+            tensors.append(self.neutral.positive)
+        return sum(each.numel() * each.element_size() for each in tensors if each is not None)
+
+
+class ChapterWorker:
+    """
+    Makes parts from what they need; what it makes is a pure function of that and of its data.
+
+    Holds one object per layer that it works with: `missing` says what must be put into them with
+    `load` before `make`.
+
+    :param dataset: this worker's own.
+    """
+
+    def __init__(self, resolved: ResolvedRun, dataset: Dataset, device: torch.device) -> None:
+        self.resolved = resolved
+        self.plan = ChapterPlan(resolved)
+        self.dataset = dataset
+        self.device = device
+        self.config = resolved.config
+        self._layers: dict[int, Layer] = {}
+        self._held: dict[int, Need] = {}
+        """what the object of each layer holds"""
+        self._own: dict[str, Tensor] | None = None
+        self._negatives: dict[Part, Tensor] = {}
+        self._cache: dict[tuple[int, int], _Block] = {}
+        self._cached_chapter = -1
+        self.batches = Batches(
+            dataset,
+            self.config.training.batch_size,
+            Augmentation.of(self.config.data),
+            self.config.seed,
+        )
+
+    # ---- what a part is made from --------------------------------------------------------
+
+    def missing(self, part: Part) -> list[Need]:
+        """What must be loaded, in this order, before a part can be made."""
+        return [need for need in self.plan.needs(part) if not self._has(part, need)]
+
+    def _has(self, part: Part, need: Need) -> bool:
+        if not self.plan.is_layer(need.part):
+            return need.part in self._negatives
+        if need.part == self.plan.own_before(part):
+            return False
+        held = self._held.get(need.part.layer)
+        return held is not None and held.part == need.part and held.whole >= need.whole
+
+    def load(self, part: Part, need: Need, tensors: dict[str, Tensor]) -> None:
+        """
+        Take in what a part needs.
+
+        :raises ValueError: if these are tensors of something else.
+        """
+        if not self.plan.is_layer(need.part):
+            self._negatives = {need.part: tensors[NEGATIVES].to(torch.int64)}
+        elif need.part == self.plan.own_before(part):
+            self._own = tensors
+        elif need.whole:
+            self.layer(need.part.layer).load_state(tensors)
+            self._held[need.part.layer] = need
+        else:
+            self.layer(need.part.layer).load_learned(tensors)
+            self._held[need.part.layer] = need
+
+    def learned_names(self, layer: int) -> set[str]:
+        """Names of the tensors that a part has where it is not whole."""
+        return set(self.layer(layer).parameters())
+
+    def layer(self, index: int) -> Layer:
+        """Give the object of a layer, with what was loaded or made last."""
+        if index not in self._layers:
+            self._layers[index] = make_layer(self.resolved, index, self.device)
+        return self._layers[index]
+
+    # ---- making a part -------------------------------------------------------------------
+
+    def make(self, part: Part, on_step: Callable[[StepDone], None]) -> dict[str, Tensor]:
+        """
+        Make a part whose needs are all loaded.
+
+        :param on_step: is told of every training step; what it raises ends the making.
+        :returns: its tensors, cut from what this worker goes on with.
+        """
+        if part.chapter != self._cached_chapter:
+            self._cache.clear()
+            self._cached_chapter = part.chapter
+        if not self.plan.is_layer(part):
+            return {NEGATIVES: self._likely_wrong(part.chapter)}
+        layer = self._begin(part)
+        self._held.pop(part.layer, None)
+        step = self.plan.steps_before(part.chapter)
+        for epoch in self.plan.epochs(part.chapter):
+            for block in self._blocks(part, epoch):
+                for neutral, batch in self._steps_of(block):
+                    if neutral is not None:
+                        layer.score(neutral)
+                    _, figures = layer.train(batch)
+                    on_step(StepDone(part, step, epoch, batch.samples, figures))
+                    step += 1
+        self._held[part.layer] = Need(part, whole=True)
+        return {name: tensor.clone() for name, tensor in layer.state().items()}
+
+    def _begin(self, part: Part) -> Layer:
+        """Give the layer as this chapter finds it."""
+        if part.chapter == 0:
+            self._layers.pop(part.layer, None)
+        layer, learned = self.layer(part.layer), self.learned_names(part.layer)
+        if self.plan.moments_stay:
+            self._put_moments(part, layer, learned)
+        share = self.plan.own_share
+        if share and self._own is not None:
+            state = layer.state()
+            for name in learned:
+                if state[name].is_floating_point():
+                    own = self._own[name].to(state[name].device)
+                    state[name] = (1 - share) * state[name] + share * own
+            layer.load_state(state)
+        self._own = None
+        return layer
+
+    def _put_moments(self, part: Part, layer: Layer, learned: set[str]) -> None:
+        """Take the moments that this worker had for the layer, none before it had any."""
+        fresh = make_layer(self.resolved, part.layer, self.device).state()
+        moments = self._own if self._own is not None else fresh
+        state = layer.state()
+        for name in state.keys() - learned:
+            state[name] = moments[name]
+            if name.rpartition('.')[2] in COUNTERS:
+                state[name] = torch.tensor(self.plan.steps_before(part.chapter))
+        layer.load_state(state)
+
+    # ---- what arrives at a layer ---------------------------------------------------------
+
+    def _blocks(self, part: Part, epoch: int) -> Iterator[_Block]:
+        per_block = max(1, BLOCK_SAMPLES // self.config.training.batch_size)
+        for span in chunks(self.batches.per_epoch, per_block):
+            key = epoch, span.start
+            block = self._cache.get(key) or self._images(part, epoch, range(span.start, span.stop))
+            while block.depth < part.layer:
+                block = self._passed_on(block)
+            if self._may_cache(block):
+                self._cache[key] = block
+            yield block
+
+    def _may_cache(self, block: _Block) -> bool:
+        """Whether a chapter of such blocks is worth keeping, and small enough."""
+        if self.plan.schedule.name == 'single_layer':
+            return False
+        # Of what is larger than anything, nothing is kept: the next layer begins at the images.
+        count = len(self.plan.epochs(0)) * self.batches.per_epoch * self.config.training.batch_size
+        samples = max(1, block.train.samples)
+        return block.bytes * count / samples <= self.plan.schedule.cache_mb * 1e6
+
+    def _images(self, part: Part, epoch: int, indices: range) -> _Block:
+        """Give neighbouring batches as layer 0 takes them."""
+        samples = [self.batches.batch(epoch, index) for index in indices]
+        neutral = None
+        if self.config.has_readout:
+            neutral = joined([Batch(each.images, labels=each.labels) for each in samples])
+        if self.config.streams == 1:
+            train = joined([Batch(each.images, labels=each.labels) for each in samples])
+            return _Block(0, train, None)
+        wrong = self._wrong_classes(part.chapter)
+        train = joined(
+            [
+                Batch(each.images, labels=each.labels, negative_labels=wrong[each.samples])
+                for each in samples
+            ]
+        )
+        return _Block(0, train, neutral)
+
+    def _passed_on(self, block: _Block) -> _Block:
+        layer = self.layer(block.depth)
+        neutral = layer.pass_neutral(block.neutral) if block.neutral is not None else None
+        return _Block(block.depth + 1, layer.pass_on(block.train), neutral)
+
+    def _steps_of(self, block: _Block) -> Iterator[tuple[Batch | None, Batch]]:
+        size = self.config.training.batch_size
+        train = parted(block.train, size)
+        neutral = parted(block.neutral, size) if block.neutral is not None else [None] * len(train)
+        return zip(neutral, train, strict=True)
+
+    # ---- negatives -----------------------------------------------------------------------
+
+    def _wrong_classes(self, chapter: int) -> Tensor:
+        """Give the wrong class of each of this worker's samples in a chapter."""
+        mode, classes = self.config.training.negatives.mode, self.resolved.facts.classes
+        adaptive = self.plan.negatives_of(chapter)
+        if adaptive is not None:
+            return self._negatives[adaptive]
+        purpose = ('fixed',) if mode == 'fixed' else ('chapter', chapter)
+        return random_labels(self.dataset.y_train, classes, self.config.seed, *purpose)
+
+    def _likely_wrong(self, chapter: int) -> Tensor:
+        """Choose a wrong class for each of this worker's samples by a chapter's network."""
+        chosen = []
+        for span in chunks(len(self.dataset.y_train), self._scored_at_once):
+            scores = self.scores(self.dataset.x_train[span])
+            together = combine(scores, self.config.classification.layers)
+            labels = self.dataset.y_train[span]
+            settings = self.config.training.negatives
+            if settings.pick == 'hardest':
+                chosen.append(hardest_labels(together, labels))
+                continue
+            together = together / (len(scores) * settings.temperature)
+            purpose = 'likely', chapter, span.start
+            chosen.append(sampled_labels(together, labels, self.config.seed, *purpose))
+        return torch.cat(chosen)
+
+    @property
+    def _scored_at_once(self) -> int:
+        return max(1, BLOCK_SAMPLES // self.resolved.candidates)
+
+    def scores(self, images: Tensor) -> list[Tensor]:
+        """
+        Score the classes of images by the network that is loaded.
+
+        :returns: float32 [samples, classes] of each layer, first to last.
+        """
+        batch, found = Batch(images), []
+        for layer in range(self.plan.layers):
+            batch, scores = self.layer(layer).evaluate(batch)
+            found.append(scores.cpu())
+        return found
+
+    def own_accuracy(self) -> float:
+        """Accuracy of the network that is loaded on this worker's own training data."""
+        right = 0
+        for span in chunks(len(self.dataset.y_train), self._scored_at_once):
+            scores = self.scores(self.dataset.x_train[span])
+            together = combine(scores, self.config.classification.layers)
+            right += correct(together, self.dataset.y_train[span])
+        return right / len(self.dataset.y_train)
+
+
+def part_bytes(plan: ChapterPlan, need: Need) -> int:
+    """Payload of a part, without the names of its tensors."""
+    resolved = plan.resolved
+    if not plan.is_layer(need.part):
+        return 2 * LABEL_BYTES * resolved.chapter_samples(need.part.chapter)
+    shape = resolved.layers[need.part.layer]
+    gradient = 4 * shape.parameters
+    return shape.state_bytes - gradient if need.whole else 4 * shape.parameters
