@@ -7,50 +7,35 @@ from __future__ import annotations
 import sys
 import time
 from array import array
-from pathlib import Path
 from typing import NoReturn
 
 from dff_msgs import msg
-from diagnostic_msgs.msg import DiagnosticStatus
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange
 
-from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
+from dff_nodes.learning.compute import compute_device, prepare_torch
 from dff_nodes.learning.layer import Layer, make_layer
-from dff_nodes.nodes import messages, qos, soundness
-from dff_nodes.nodes.layer_watch import STATE_NAMES
+from dff_nodes.nodes import messages, qos
 from dff_nodes.nodes.link import IncomingLink, OutgoingLink, Rewound, Stopped
-from dff_nodes.nodes.participant import (
-    PAUSED,
-    NoRun,
-    Participant,
-    Replaced,
-    RunFailed,
-    run_node,
-)
+from dff_nodes.nodes.participant import run_node
 from dff_nodes.nodes.process import die_with_parent, prefer_throughput
 from dff_nodes.nodes.replication import ReplicaDownload, ReplicaUpload
+from dff_nodes.nodes.run_member import RunMember, node_name
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
 from dff_nodes.runs.checkpoint_saver import CheckpointSaver
 from dff_nodes.runs.chunks import ChunkError
-from dff_nodes.runs.config_file import ConfigError, differences, load_config
-from dff_nodes.runs.fault_points import FaultPoint, arm, reach
-from dff_nodes.runs.incarnation import next_incarnation
-from dff_nodes.runs.memory import peak_rss_mb, rss_mb
+from dff_nodes.runs.fault_points import FaultPoint, reach
+from dff_nodes.runs.memory import rss_mb
 from dff_nodes.runs.metrics import MetricsAverage
 from dff_nodes.runs.resolve import ResolvedRun
-from dff_nodes.runs.run_folder import RunFolder
 from dff_nodes.schedules.layer_worker import Handled, LayerWorker
 from dff_nodes.stream.codec import ItemDecoder, encode
 from dff_nodes.stream.item import Item, Mark
 from dff_nodes.stream.receiver import Receiver
 
-LISTEN_BEATS = 1.5
-"""heartbeats within which another node of the same layer must be heard"""
 SAVE_LATER = 1.25
 """times what the coordinator lets pass between two checkpoints: it is to be first"""
 
 
-class LayerNode(Participant):
+class LayerNode(RunMember):
     """
     Owns one layer: takes items from the layer before, trains, passes them on.
 
@@ -59,39 +44,8 @@ class LayerNode(Participant):
     """
 
     def __init__(self, name: str = 'layer') -> None:
-        super().__init__(name)
-        self.index = self.parameter(
-            'layer',
-            0,
-            'position of the layer in the network, 0 takes the images',
-            integer_range=[IntegerRange(from_value=0, to_value=999, step=1)],
-        )
-        self.config_path = self.parameter(
-            'config', '', "configuration file; empty: take the coordinator's"
-        )
-        self.runs = Path(self.parameter('runs', 'runs', 'folder that holds the run folders'))
-        self.wanted_run_id = self.parameter(
-            'run_id', '', '32 hexadecimal digits; empty: take part in any run of the namespace'
-        )
-        self.heartbeat_s = self.parameter(
-            'heartbeat_s',
-            1.0,
-            'between two status messages, s',
-            floating_point_range=[FloatingPointRange(from_value=0.1, to_value=60.0, step=0.0)],
-        )
-        self.appear_s = self.parameter(
-            'appear_s',
-            600.0,
-            'without a run of the coordinator after which the node ends, s',
-            floating_point_range=[FloatingPointRange(from_value=1.0, to_value=86400.0, step=0.0)],
-        )
-        self.incarnation = 0
-        self._pending: msg.RunConfig | None = None
-        self.resolved: ResolvedRun | None = None
-        warm_up()
-        self.base_rss_mb = rss_mb()
+        super().__init__(name, 'layer', 'position of the layer in the network, 0 takes the images')
         self._built = False
-        self.state = msg.LayerStatus.WAITING
         self.worker: LayerWorker | None = None
         self.saver: CheckpointSaver | None = None
         self.incoming: IncomingLink | None = None
@@ -102,115 +56,27 @@ class LayerNode(Participant):
         self._weights_sha256 = ''
         self._parameter_bytes = 0
         self._applied_sha256 = ''
-        self._finished = False
         self._upstream: msg.LayerStatus | None = None
         self._upstream_heard_s = 0.0
-        self._last_beat = (time.monotonic(), 0)
-        self.waiting('the run configuration from the coordinator')
-        self._status = self.create_publisher(msg.LayerStatus, 'status', qos.STATUS)
-        self._metrics = self.create_publisher(msg.LayerMetrics, 'metrics', qos.METRICS)
-        self.create_subscription(msg.LayerStatus, 'status', self._on_status, qos.STATUS)
-        self.create_subscription(msg.RunConfig, 'config', self._on_config, qos.LATCHED)
-        self.create_timer(self.heartbeat_s, self._beat)
-        self._created_s = time.monotonic()
 
-    # ---- configuration -------------------------------------------------------------------
+    # ---- its place in the run ------------------------------------------------------------
 
-    def _on_config(self, message: msg.RunConfig) -> None:
-        """Take part in the run, or end with it."""
-        if wrong := soundness.of_config(message):
-            self.reject('config', wrong)
-            return
-        run_id = messages.run_id_text(message.run_id)
-        wanted = self.run_id if self.resolved else self.wanted_run_id
-        if wanted and run_id != wanted:
-            self.reject('config', f'run {message.run_name} ({run_id[:8]}) is not ours')
-            return
-        if message.phase != msg.RunConfig.RUNNING:
-            self._on_end(message)
-        elif self.resolved is None and not self._must_listen_first(message):
-            try:
-                resolved = ResolvedRun.from_json(message.config)
-            except (ValueError, RecursionError):
-                self.reject('config', 'its configuration cannot be read')
-                return
-            try:
-                self._join(message, run_id, resolved)
-            except (ConfigError, OSError) as error:
-                self.fail(error)
+    def _members(self, resolved: ResolvedRun) -> int:
+        return len(resolved.layers)
 
-    def _must_listen_first(self, message: msg.RunConfig) -> bool:
-        """
-        Whether to wait for a heartbeat of another node of this layer before taking part.
+    def _saved_incarnation(self) -> int:
+        store = CheckpointStore(self.folder.checkpoints, self.index)
+        self.saver = CheckpointSaver(store, self.run_id, self.run_config.config_hash)
+        return self.saver.newest_incarnation
 
-        There may be one on another device, that took over while this one was away.
-        """
-        known = message.incarnations[self.index] if self.index < len(message.incarnations) else 0
-        listened_s = time.monotonic() - self._created_s
-        if not known or listened_s > LISTEN_BEATS * self.heartbeat_s:
-            return False
-        self._pending = message
-        return True
-
-    def _on_end(self, message: msg.RunConfig) -> None:
-        if self.resolved is None and not self.wanted_run_id:
-            return  # it may be anybody's
-        if message.phase == msg.RunConfig.FAILED:
-            self.fail(RunFailed(f'the coordinator ended the run: {message.reason}'))
-        elif message.phase == msg.RunConfig.FINISHED and self.resolved is not None:
-            self._finished = True
-        else:
-            self.stop(PAUSED)
-        with self.changed:
-            self.changed.notify_all()
-
-    def _join(self, message: msg.RunConfig, run_id: str, resolved: ResolvedRun) -> None:
-        if message.training:
-            self._check_same(resolved)
-        if self.index >= len(resolved.layers):
-            raise ConfigError(
-                f'parameter layer must be 0 to {len(resolved.layers) - 1} in run '
-                f'{message.run_name}, got {self.index}'
-            )
-        folder = RunFolder(self.runs / message.run_name)
-        folder.checkpoints.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.run_config = message
-        self.run_id = run_id
-        self.resolved = resolved
-        store = CheckpointStore(folder.checkpoints, self.index)
-        self.saver = CheckpointSaver(store, run_id, message.config_hash)
-        self._raise_incarnation()
-        arm(f'layer_{self.index}', self.incarnation)
+    def _enter(self) -> None:
         self._make_links()
         self.waiting(None)
         self.start_worker(self._work)
 
-    def _raise_incarnation(self) -> None:
-        """Be newer than whatever was this layer before."""
-        told = self.run_config.incarnations
-        known = told[self.index] if self.index < len(told) else 0
-        self.incarnation = next_incarnation(
-            self.folder.checkpoints,
-            f'layer_{self.index}',
-            max(known, self.incarnation, self.saver.newest_incarnation),
-        )
-        self.identity = messages.Sender(self.run_id, self.incarnation)
-
-    def _check_same(self, resolved: ResolvedRun) -> None:
-        """A device with another configuration file than the coordinator's must not take part."""
-        if not self.config_path:
-            return
-        other = differences(load_config(self.config_path), resolved.config)
-        if other:
-            raise ConfigError(
-                f'{self.config_path} on {self.host} is not the configuration of the coordinator: '
-                f'{"; ".join(other)}. Copy the same file to every device'
-            )
-
     def _make_links(self) -> None:
         stream, items = self.resolved.config.stream, self.run_config.items
-        me = f'layer_{self.index}'
+        me = self.me
         self.decoder = ItemDecoder(self.resolved, self.index)
         self.incoming = IncomingLink(
             self, self, self.run_id, f'{me}/credit', f'{me}/input', self._durable
@@ -284,10 +150,10 @@ class LayerNode(Participant):
             self._await_goodbye()
         except Rewound:
             self.get_logger().warning(
-                f'layer_{self.index}: a receiver came back without its newest checkpoint and '
+                f'{self.me}: a receiver came back without its newest checkpoint and '
                 'wants older items; going back to an older checkpoint too'
             )
-            self._raise_incarnation()
+            self._raise_incarnation(self.saver.newest_incarnation)
 
     def check(self) -> None:
         """Raise Stopped if the node shall end, Rewound if it shall go back."""
@@ -327,7 +193,7 @@ class LayerNode(Participant):
 
     def _restored(self, layer: Layer) -> LayerWorker:
         for wrong in self.saver.look():
-            self.get_logger().error(f'layer_{self.index}: {wrong}; an older one is used')
+            self.get_logger().error(f'{self.me}: {wrong}; an older one is used')
         if not self.saver.saved and self.download is not None:
             self._fetch_replicas()
         if not self.saver.saved:
@@ -337,7 +203,7 @@ class LayerNode(Participant):
         info = self.saver.newest(self._can_begin_at)
         if info is None:
             self.get_logger().warning(
-                f'layer_{self.index}: no checkpoint is old enough for what its receivers want; '
+                f'{self.me}: no checkpoint is old enough for what its receivers want; '
                 'training again from the first item'
             )
             return LayerWorker(layer, 0)
@@ -345,7 +211,7 @@ class LayerNode(Participant):
             info.next_item, self.run_id, self.run_config.config_hash
         )
         layer.load_state(tensors)
-        self.get_logger().info(f'layer_{self.index}: going on at item {info.next_item}')
+        self.get_logger().info(f'{self.me}: going on at item {info.next_item}')
         return LayerWorker(layer, info.next_item, info.scored, info.applied)
 
     def _fetch_replicas(self) -> None:
@@ -361,11 +227,11 @@ class LayerNode(Participant):
         try:
             fetched = self.download.fetch(meanwhile)
         except ChunkError as error:
-            self.get_logger().error(f'layer_{self.index}: the replica is of no use: {error}')
+            self.get_logger().error(f'{self.me}: the replica is of no use: {error}')
             fetched = []
         self.waiting(None)
         if fetched:
-            self.get_logger().info(f'layer_{self.index}: fetched the replicas of items {fetched}')
+            self.get_logger().info(f'{self.me}: fetched the replicas of items {fetched}')
         self.saver.look()
 
     def _can_begin_at(self, info: CheckpointInfo) -> bool:
@@ -413,16 +279,9 @@ class LayerNode(Participant):
             return f'{who}, not heard yet'
         return f'{who}, last heard {time.monotonic() - heard:.0f} s ago'
 
-    def _check_silence(self) -> None:
-        """The coordinator repeats its credit; a run without it for long has no future."""
-        limit = self.resolved.config.stream.silence_s
-        heard = self.scores.heard_s or self._began
-        if time.monotonic() - heard > limit:
-            raise RunFailed(
-                f'layer_{self.index} has heard nothing from the coordinator on '
-                f'{self.run_config.host} for {limit:.0f} s (stream.silence_s): is it still '
-                'running, and is the network up?'
-            )
+    def _coordinator_heard(self) -> float:
+        # It repeats its credit more often than the run's configuration.
+        return self.scores.heard_s or self._began
 
     def _handle(self, item: Item) -> None:
         began = time.monotonic()
@@ -536,7 +395,7 @@ class LayerNode(Participant):
                 self.saver.store.begin(self._info(), self.worker.layer.state()).finish()
         except OSError as error:
             self.get_logger().error(
-                f'layer_{self.index}: cannot save: {error.strerror}; the run goes on from the '
+                f'{self.me}: cannot save: {error.strerror}; the run goes on from the '
                 'checkpoint before'
             )
 
@@ -554,133 +413,29 @@ class LayerNode(Participant):
         self.state = msg.LayerStatus.DONE
         self._beat()
 
-    def _await_goodbye(self) -> None:
-        """Stay until the coordinator has all scores and the final figures, and says so."""
-        while not self._finished:
-            self.check()
-            self._check_silence()
-            self.waiting('the coordinator to finish the run')
-            with self.changed:
-                self.changed.wait(0.2)
-
     # ---- heartbeat -----------------------------------------------------------------------
 
-    def _now(self):  # noqa: ANN202 - builtin_interfaces Time
-        return self.get_clock().now().to_msg()
+    @property
+    def handled(self) -> int:
+        """Next item."""
+        return self.worker.next_item if self.worker else 0
 
-    def _on_status(self, message: msg.LayerStatus) -> None:
-        if self.resolved is None:
-            self._note_twin(message)
+    def _on_other_status(self, message: msg.LayerStatus) -> None:
+        if message.layer != self.index - 1:
             return
-        if message.layer not in (self.index - 1, self.index):
-            return
-        if wrong := self._what_is_wrong(message):
+        known = self._upstream.incarnation if self._upstream else 0
+        if wrong := self._wrong_with_status(message, known):
             self.reject('status', wrong)
             return
-        if message.layer == self.index - 1:
-            self._upstream_heard_s = time.monotonic()
-            if message.incarnation or self._upstream is None:
-                self._upstream = message
-        elif message.incarnation > self.incarnation:
-            self.fail(
-                Replaced(
-                    f'{message.node} on {message.host} has taken over (incarnation '
-                    f'{message.incarnation}, this one is {self.incarnation}): this node ends'
-                )
-            )
+        self._upstream_heard_s = time.monotonic()
+        if message.incarnation or self._upstream is None:
+            self._upstream = message
 
-    def _note_twin(self, message: msg.LayerStatus) -> None:
-        """A node of this layer that takes part in the run keeps it; this one ends."""
-        wanted = self.wanted_run_id or (
-            messages.run_id_text(self._pending.run_id) if self._pending else ''
-        )
-        ours = messages.run_id_text(message.run_id) == wanted
-        working = message.state in (msg.LayerStatus.TRAINING, msg.LayerStatus.WAITING)
-        if ours and message.layer == self.index and message.incarnation and working:
-            self.fail(
-                Replaced(
-                    f'layer_{self.index} runs on {message.host} already (incarnation '
-                    f'{message.incarnation}): end that one first if it shall run here'
-                )
-            )
-
-    def _what_is_wrong(self, message: msg.LayerStatus) -> str | None:
-        """Give why a heartbeat is not to be heeded."""
-        run_id = messages.run_id_text(message.run_id)
-        if run_id not in (self.run_id, messages.NO_RUN):
-            return 'it belongs to another run'
-        if wrong := soundness.of_status(message, len(self.resolved.layers)):
-            return wrong
-        if not message.incarnation:
-            return None  # of a node that is back but has not joined yet; it replaces nobody
-        if run_id == messages.NO_RUN:
-            return 'it has an incarnation, but no run'
-        own = message.layer == self.index
-        known = self.incarnation if own else self._upstream.incarnation if self._upstream else 0
-        return soundness.of_incarnation(message.incarnation, known)
-
-    def _beat(self) -> None:
-        """Publish the heartbeat, from the executor's thread also while a step computes."""
-        now = time.monotonic()
-        handled = self.worker.next_item if self.worker else 0
-        if self._pending is not None and self.resolved is None:
-            self._on_config(self._pending)
-        since, before = self._last_beat
-        self._last_beat = (now, handled)
-        rate = (handled - before) / max(now - since, 1e-3) if before else 0.0
-        self._status.publish(self._status_message(handled, rate))
-        level = DiagnosticStatus.ERROR if self.error else DiagnosticStatus.OK
-        if self.resolved is None and self.waited_s > self.appear_s:
-            self.fail(NoRun(self._explain_no_run()))
-        if self.waited_s > 10:
-            level = DiagnosticStatus.WARN
-            self.get_logger().info(
-                f'layer_{self.index}: waiting for {self.waiting_for}', throttle_duration_sec=10.0
-            )
-        self.diagnose(
-            level,
-            str(self.error or self.awaited or STATE_NAMES[self._current_state()]),
-            {'item': handled, 'items_per_second': f'{rate:.1f}', 'rss_mb': f'{rss_mb():.0f}'},
-        )
-
-    def _explain_no_run(self) -> str:
-        return (
-            f'layer_{self.index}: no coordinator announced a run in the namespace '
-            f'{self.get_namespace()} within {self.appear_s:.0f} s (stream.appear_s): is it '
-            'started, in the same namespace and with the same ROS_DOMAIN_ID, and does multicast '
-            'reach it? `dff doctor` tells'
-        )
-
-    def _current_state(self) -> int:
-        if self.error is not None:
-            return msg.LayerStatus.ERROR
-        if self.state == msg.LayerStatus.TRAINING and self.awaited:
-            return msg.LayerStatus.WAITING
-        return self.state
-
-    def _status_message(self, handled: int, rate: float) -> msg.LayerStatus:
-        run_id = self.run_id if self.resolved else self.wanted_run_id or messages.NO_RUN
-        message = msg.LayerStatus(
-            stamp=self._now(),
-            run_id=messages.run_id_bytes(run_id),
-            incarnation=self.incarnation,
-            layer=self.index,
-            node=self.get_fully_qualified_name(),
-            host=self.host,
-            state=self._current_state(),
-            waiting_for=self.awaited,
-            error=str(self.error or ''),
-            item=handled,
-            items_per_second=rate,
-            rejected_messages=sum(self.rejected.values()),
-            rss_mb=rss_mb(),
-            peak_rss_mb=peak_rss_mb(),
-            base_rss_mb=self.base_rss_mb,
-            parameter_bytes=self._parameter_bytes,
-            weights_sha256=self._weights_sha256,
-            applied_sha256=self._applied_sha256,
-            checkpoints=array('Q', self.saver.items if self.saver else []),
-        )
+    def _fill_status(self, message: msg.LayerStatus) -> None:
+        message.parameter_bytes = self._parameter_bytes
+        message.weights_sha256 = self._weights_sha256
+        message.applied_sha256 = self._applied_sha256
+        message.checkpoints = array('Q', self.saver.items if self.saver else [])
         if self.incoming is not None:
             message.input_queue = self.incoming.queued
             message.received_bytes = self.incoming.received_bytes
@@ -689,37 +444,14 @@ class LayerNode(Participant):
         if self.outgoing is not None:
             message.sent_bytes = self.outgoing.sent_bytes
             message.resent_items += self.outgoing.resent
-        return message
-
-    def at_end(self) -> None:
-        """Tell the coordinator about an error before leaving."""
-        if self.error is not None:
-            self.get_logger().error(str(self.error))
-        # For a layer that was replaced another one speaks: its error must not end the run.
-        if self.error is not None and not isinstance(self.error, (NoRun, Replaced)):
-            self._beat()
-            time.sleep(0.2)  # the middleware sends in the background
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a layer node until its run ends."""
     die_with_parent()
     prefer_throughput()
-    name = _node_name(sys.argv if arguments is None else arguments)
+    name = node_name('layer', sys.argv if arguments is None else arguments)
     run_node(lambda: LayerNode(name), arguments)
-
-
-def _node_name(arguments: list[str]) -> str:
-    """
-    Name the node after its layer, so that two started by hand do not share a name.
-
-    A node's name must be known before its parameters can be read.
-    """
-    for argument in arguments:
-        key, _, value = argument.partition(':=')
-        if key == 'layer' and value.isdigit():
-            return f'layer_{value}'
-    return 'layer'
 
 
 if __name__ == '__main__':

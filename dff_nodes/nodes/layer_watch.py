@@ -10,7 +10,7 @@ from typing import Any
 
 from dff_msgs import msg
 
-from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.runs.config import DeviceConfig
 from dff_nodes.runs.result import LayerReport
 
 STATE_NAMES = {
@@ -26,13 +26,20 @@ class LayerWatch:
     """
     Keeps the latest word of every layer; the caller holds a lock if it has threads.
 
+    :param names: of the nodes that train.
+    :param placement: devices that run them.
     :param incarnations: highest known of each layer, {} for a run that begins.
     """
 
-    def __init__(self, resolved: ResolvedRun, incarnations: dict[int, int]) -> None:
-        self.names = [shape.name for shape in resolved.layers]
+    def __init__(
+        self,
+        names: list[str],
+        placement: dict[str, DeviceConfig],
+        incarnations: dict[int, int],
+    ) -> None:
+        self.names = names
         self.incarnations = [incarnations.get(layer, 0) for layer in range(len(self.names))]
-        self._placement = resolved.config.devices
+        self._placement = placement
         self._started_s = time.monotonic()
         self._statuses: dict[int, msg.LayerStatus] = {}
         self._metrics: dict[int, msg.LayerMetrics] = {}
