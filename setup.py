@@ -39,7 +39,9 @@ setup(
     license='Apache-2.0',
     entry_points={
         'console_scripts': [
+            f'chapter_coordinator_node = {NAME}.nodes.chapter_coordinator_node:main',
             f'layer_node = {NAME}.nodes.layer_node:main',
+            f'worker_node = {NAME}.nodes.worker_node:main',
             f'spare_node = {NAME}.nodes.spare_node:main',
             f'coordinator_node = {NAME}.nodes.coordinator_node:main',
             f'dff = {NAME}.cli.__main__:main',

@@ -19,7 +19,7 @@ from typing import Any
 
 from dff_nodes.data.facts import DataError, read_facts
 from dff_nodes.nodes.middleware import large_message_profile
-from dff_nodes.runs.config import SPARE, Config, layer_names
+from dff_nodes.runs.config import SPARE, Config, layer_names, worker_names
 from dff_nodes.runs.config_file import ConfigError, load_config
 from dff_nodes.runs.footprint import check_memory, footprint
 from dff_nodes.runs.resolve import resolve
@@ -33,9 +33,9 @@ class NodeSpec:
     """One node to start."""
 
     name: str
-    """coordinator, layer_0, ..."""
+    """coordinator, layer_0 or worker_0, ..."""
     executable: str
-    """coordinator_node or layer_node"""
+    """module of nodes/"""
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def command(self, namespace: str, log_level: str = 'info') -> list[str]:
@@ -67,9 +67,7 @@ def deployed_nodes(
     :raises ConfigError: if the device is not in `placement`.
     """
     times = {'heartbeat_s': config.stream.heartbeat_s, 'appear_s': config.stream.appear_s}
-    specs = [NodeSpec('coordinator', 'coordinator_node', {**common, **coordinator})]
-    for index, name in enumerate(layer_names(config)):
-        specs.append(NodeSpec(name, 'layer_node', {**common, **times, 'layer': index}))
+    specs = _all_nodes(config, {**common, **times}, {**common, **coordinator})
     if host is None or not config.placement:
         return specs
     known = [*config.devices, *config.spares]
@@ -84,6 +82,24 @@ def deployed_nodes(
         rank = config.spares.index(host)
         here.append(spare_node(config, {**common, **times}, rank))
     return here
+
+
+def _all_nodes(
+    config: Config, common: dict[str, Any], coordinator: dict[str, Any]
+) -> list[NodeSpec]:
+    """Give all nodes of a run: its workers, or the layers that evaluate what those trained."""
+    training = coordinator.get('task', 'train') == 'train'
+    if config.schedule.chapters and training:
+        kind, names, first = 'worker', worker_names(config), 'chapter_coordinator_node'
+    else:
+        kind, names, first = 'layer', layer_names(config), 'coordinator_node'
+    return [
+        NodeSpec('coordinator', first, coordinator),
+        *(
+            NodeSpec(name, f'{kind}_node', {**common, kind: index})
+            for index, name in enumerate(names)
+        ),
+    ]
 
 
 def spare_node(config: Config, parameters: dict[str, Any], rank: int = 0) -> NodeSpec:

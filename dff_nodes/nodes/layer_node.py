@@ -433,6 +433,7 @@ class LayerNode(RunMember):
 
     def _fill_status(self, message: msg.LayerStatus) -> None:
         message.parameter_bytes = self._parameter_bytes
+        message.own_accuracy = -1.0
         message.weights_sha256 = self._weights_sha256
         message.applied_sha256 = self._applied_sha256
         message.checkpoints = array('Q', self.saver.items if self.saver else [])

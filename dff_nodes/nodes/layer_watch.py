@@ -104,6 +104,18 @@ class LayerWatch:
             if layer not in self._statuses or self._statuses[layer].state != msg.LayerStatus.DONE
         ]
 
+    def any_trains(self) -> bool:
+        """Whether a node has begun."""
+        begun = (msg.LayerStatus.TRAINING, msg.LayerStatus.DONE)
+        return any(status.state in begun for status in self.statuses())
+
+    def statuses(self) -> list[msg.LayerStatus]:
+        """Give the latest heartbeat of every node, an empty one of those not heard."""
+        return [
+            self._statuses.get(layer, msg.LayerStatus(own_accuracy=-1.0))
+            for layer in range(len(self.names))
+        ]
+
     def reports(self) -> list[LayerReport]:
         """Give the final figures of every layer."""
         return [

@@ -32,6 +32,9 @@ far more than a window: what comes late to a full history is never freed by Fast
 It drops a message with an older time stamp than all that it keeps without freeing it, which is
 up to 256 kB of a chunk. A deeper history costs nothing as long as senders heed the credit.
 """
+PART_CHUNKS = _reliable(100, DurabilityPolicy.VOLATILE)
+"""more than the windows of all that may be asked of one sender at once"""
+PART_REQUESTS = _reliable(100, DurabilityPolicy.VOLATILE)
 CREDIT = _reliable(100, DurabilityPolicy.VOLATILE)
 """cumulative, so a lost one is harmless"""
 STATUS = _reliable(50, DurabilityPolicy.VOLATILE)

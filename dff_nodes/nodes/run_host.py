@@ -127,6 +127,10 @@ class RunHost(Participant):
         """What the layer of a node's report must be below."""
         return len(self.names)
 
+    def known_incarnation(self, message: msg.LayerMetrics) -> int:
+        """Give the incarnation that the sender of a report has at least."""
+        return self.layers.incarnations[message.layer]
+
     @abstractmethod
     def _progress(self) -> dict[str, Any]:
         """Give what a progress event tells."""
@@ -190,7 +194,7 @@ class RunHost(Participant):
         wrong = soundness.of_metrics(message, self.metrics_layers, self.metrics_items)
         if not wrong and messages.run_id_text(message.run_id) != self.run_id:
             wrong = 'it belongs to another run'
-        known = self.layers.incarnations[message.layer] if not wrong else 0
+        known = 0 if wrong else self.known_incarnation(message)
         if wrong := wrong or soundness.of_incarnation(message.incarnation, known):
             self.reject('metrics', wrong)
             return

@@ -23,7 +23,15 @@ MOST_CHECKPOINTS = 1000
 MOST_RESTARTS = 1000
 """that a node may have made unheard; a higher incarnation is no restart but a lie"""
 STATUS_NAMES = ('node', 'host', 'weights_sha256')
-STATUS_FLOATS = ('items_per_second', 'rss_mb', 'peak_rss_mb', 'base_rss_mb')
+STATUS_FLOATS = (
+    'items_per_second',
+    'rss_mb',
+    'peak_rss_mb',
+    'base_rss_mb',
+    'computing_s',
+    'waiting_s',
+    'own_accuracy',
+)
 METRICS_FLOATS = (
     'loss',
     'positive_goodness',

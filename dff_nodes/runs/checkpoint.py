@@ -234,6 +234,32 @@ def read_info(path: Path) -> CheckpointInfo:
         raise CheckpointError(f'{path} cannot be read: {error.strerror}') from error
 
 
+def pack(info: CheckpointInfo, tensors: dict[str, Tensor]) -> bytes:
+    """Give the bytes of a checkpoint's file, for one that travels."""
+    block = b''.join(_safetensors(info, tensors))
+    return hashlib.sha256(block).digest() + block
+
+
+def unpack(
+    digest: bytes, block: bytes, source: object
+) -> tuple[CheckpointInfo, dict[str, Tensor]]:
+    """
+    Check the bytes of a checkpoint and take them apart.
+
+    :param digest: the first DIGEST_BYTES of them; `block` the others.
+    :param source: where they come from, for the error.
+    :raises CheckpointError: naming the source and what is wrong.
+    """
+    if hashlib.sha256(block).digest() != digest:
+        raise CheckpointError(f'{source} is torn or changed: its digest does not fit')
+    try:
+        tensors = safetensors.torch.load(block)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f'{source} is not a checkpoint of a layer: {error}') from error
+    length = int.from_bytes(block[:8], 'little')
+    return _info(source, block[8 : 8 + length]), tensors
+
+
 def read_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
     """Read and check one file; raises CheckpointError naming it and what is wrong."""
     try:
@@ -242,17 +268,10 @@ def read_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
             block = file.read()
     except OSError as error:
         raise CheckpointError(f'{path} cannot be read: {error.strerror}') from error
-    if hashlib.sha256(block).digest() != digest:
-        raise CheckpointError(f'{path} is torn or changed: its digest does not fit')
-    try:
-        tensors = safetensors.torch.load(block)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f'{path} is not a checkpoint of a layer: {error}') from error
-    length = int.from_bytes(block[:8], 'little')
-    return _info(path, block[8 : 8 + length]), tensors
+    return unpack(digest, block, path)
 
 
-def _info(path: Path, header: bytes) -> CheckpointInfo:
+def _info(path: object, header: bytes) -> CheckpointInfo:
     """Read what a checkpoint belongs to out of the header of its safetensors block."""
     try:
         return CheckpointInfo(**json.loads(json.loads(header)['__metadata__']['info']))

@@ -11,34 +11,22 @@ from typing import Any
 
 from torch import Tensor
 
-from dff_nodes.data.dataset import Dataset, load_dataset
-from dff_nodes.data.shards import shard
 from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
-from dff_nodes.runs.journal import Journal
 from dff_nodes.runs.memory import peak_rss_mb, rss_mb
 from dff_nodes.runs.metrics import MetricsAverage, MetricsFile, MetricsRow
-from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import RunFolder
+from dff_nodes.schedules.chapter_data import worker_dataset
 from dff_nodes.schedules.chapter_evaluation import ChapterEvaluation
 from dff_nodes.schedules.chapter_result import ChapterFigures, WorkerReport, chapter_result
+from dff_nodes.schedules.chapter_task import read_evaluations, task_of
 from dff_nodes.schedules.chapter_worker import ChapterWorker, StepDone
 from dff_nodes.schedules.chapters import ChapterPlan, Need, Part
 from dff_nodes.schedules.part_store import PartStore
 from dff_nodes.schedules.progress import evaluation_event
-from dff_nodes.schedules.stream import Evaluation
 
 Emit = Callable[[dict[str, Any]], None]
 PROGRESS_S = 0.5
-
-
-def worker_dataset(resolved: ResolvedRun, dataset: Dataset, worker: int) -> Dataset:
-    """Give the data that a worker trains on: all of it, or its own share."""
-    config = resolved.config
-    if config.schedule.name != 'federated':
-        return dataset
-    sizes = [resolved.shard_samples(each) for each in range(config.workers)]
-    return shard(dataset, sizes, worker, config.schedule.skew, config.seed)
 
 
 @dataclass
@@ -55,21 +43,19 @@ class ChapterReference:
     rows: dict[int, MetricsRow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        config = self.folder.config()
-        self.dataset = load_dataset(config.data, config.seed)
-        self.resolved = resolve(config, self.dataset.facts)
-        self.plan = ChapterPlan(self.resolved)
+        self.task = task_of(self.folder)
+        self.resolved, self.plan = self.task.resolved, self.task.plan
+        self.dataset, self.journal = self.task.dataset, self.task.journal
+        config = self.resolved.config
         self.device = compute_device(config.compute.device)
         prepare_torch(config.compute.threads, self.device)
         warm_up()
         self.base_rss_mb = rss_mb()
-        identity = self.folder.identity()
-        self._run = identity.run_id, identity.config_hash
+        self._run = self.task.run_id, self.task.config_hash
         self.stores = [
             PartStore(self.folder.checkpoints, self.plan, worker, *self._run)
             for worker in range(self.plan.workers)
         ]
-        self.journal = Journal(self.folder.journal_file, identity.run_id)
         self.metrics = MetricsFile(self.folder.metrics_file)
         self.evaluations = read_evaluations(self.journal.read())
         self._workers: dict[int, ChapterWorker] = {}
@@ -225,11 +211,6 @@ def chapter_progress(
     }
 
 
-def read_evaluations(records: list[dict[str, Any]]) -> list[Evaluation]:
-    """Give the evaluations among a journal's records."""
-    return [Evaluation(**record['evaluation']) for record in records if 'evaluation' in record]
-
-
 def run_chapters(folder: RunFolder, emit: Emit, began_s: float) -> dict[str, Any]:
     """
     Train a run with chapters in this process, and give its result.
@@ -240,6 +221,5 @@ def run_chapters(folder: RunFolder, emit: Emit, began_s: float) -> dict[str, Any
     setup_s = time.monotonic() - began_s
     reference.run()
     result = reference.result(setup_s)
-    folder.write_result(result)
-    emit({'event': 'result', 'result': result, 'folder': str(folder.path)})
+    reference.task.finish(result, emit)
     return result

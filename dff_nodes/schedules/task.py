@@ -76,7 +76,13 @@ def make_task(
     :raises ConfigError: naming what is wrong.
     """
     if task == 'train':
-        return train_task(train_folder(config, overrides, runs, run))
+        folder = train_folder(config, overrides, runs, run)
+        if (schedule := folder.config().schedule).chapters:
+            raise ConfigError(
+                f'run {folder.path} has the schedule {schedule.name!r}: start '
+                'chapter_coordinator_node instead of coordinator_node'
+            )
+        return train_task(folder)
     if task == 'evaluate':
         return evaluate_task(open_run(runs / run), overrides)
     if task == 'classify':

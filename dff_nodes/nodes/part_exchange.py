@@ -1,0 +1,457 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""How parts travel between workers: asked for, in chunks, under the asker's credit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from dff_msgs import msg
+from torch import Tensor
+
+from dff_nodes.nodes import messages, qos, soundness
+from dff_nodes.nodes.link import Stopped
+from dff_nodes.nodes.replication import HEAD_BYTES
+from dff_nodes.runs.checkpoint import (
+    DIGEST_BYTES,
+    CheckpointError,
+    CheckpointInfo,
+    pack,
+    unpack,
+)
+from dff_nodes.runs.chunks import CHUNK_BYTES
+from dff_nodes.schedules.chapter_worker import part_bytes
+from dff_nodes.schedules.chapters import ChapterPlan, Need, Part
+
+COORDINATOR = msg.PartRequest.COORDINATOR
+WINDOW = 16
+"""chunks on their way to one node"""
+MOST_WINDOW = 64
+ASK_S = 0.25
+"""between two looks whether what was asked for gets on"""
+PACKED = 3
+"""parts that are kept ready to be sent, besides those that are being sent"""
+Tensors = dict[str, Tensor]
+
+
+def inbox(node: int) -> str:
+    """Topic that brings chunks to a worker, or to the coordinator."""
+    return 'coordinator/parts' if node == COORDINATOR else f'worker_{node}/parts'
+
+
+def requests(worker: int) -> str:
+    """Topic that brings requests to a worker."""
+    return f'worker_{worker}/part_requests'
+
+
+def largest_part(plan: ChapterPlan, need: Need) -> int:
+    """Bytes that a part can have on its way at most."""
+    return part_bytes(plan, need) + HEAD_BYTES
+
+
+@dataclass
+class _Arriving:
+    """A part on its way to this node."""
+
+    need: Need
+    maker: int
+    data: bytearray
+    total: int | None = None
+    again: bool = False
+    asked_s: float = 0.0
+    moved_s: float = 0.0
+
+
+class PartClient:
+    """
+    Asks workers for parts, one after the other, on a thread of its own.
+
+    :param node: a Participant with `run_id` and `identity`.
+    :param own: number of this worker, or COORDINATOR.
+    :param done: gives what this node has finished, see PartRequest.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        plan: ChapterPlan,
+        own: int,
+        config_hash: str,
+        done: Callable[[], int],
+    ) -> None:
+        self._node = node
+        self._plan = plan
+        self._own = own
+        self._config_hash = config_hash
+        self._done = done
+        self._resend_s = plan.resolved.config.stream.resend_s
+        self.received_bytes = 0
+        self.asked_again = 0
+        self._arriving: _Arriving | None = None
+        self._senders = dict.fromkeys(range(plan.workers), 0)
+        """highest incarnation known of each worker"""
+        self._futures: dict[Need, Future] = {}
+        self._thread = ThreadPoolExecutor(1, 'parts')
+        self._asking = {
+            worker: node.create_publisher(msg.PartRequest, requests(worker), qos.PART_REQUESTS)
+            for worker in range(plan.workers)
+            if worker != own
+        }
+        node.create_subscription(msg.PartChunk, inbox(own), self._on_chunk, qos.PART_CHUNKS)
+
+    def want(self, need: Need) -> None:
+        """Have a part fetched, behind those that were wanted before."""
+        if need not in self._futures:
+            self._futures[need] = self._thread.submit(self._fetch, need)
+
+    def take(self, need: Need, meanwhile: Callable[[], None]) -> Tensors:
+        """
+        Give a part, waiting for it.
+
+        :param meanwhile: is called again and again; what it raises ends the wait.
+        """
+        self.want(need)
+        future = self._futures[need]
+        while not future.done():
+            meanwhile()
+            with self._node.changed:
+                if not future.done():
+                    self._node.changed.wait(ASK_S)
+        del self._futures[need]
+        return future.result()
+
+    def keep_only(self, needs: list[Need]) -> None:
+        """Forget what was fetched and is not needed after all."""
+        for need in list(self._futures):
+            if need not in needs and self._futures[need].done():
+                del self._futures[need]
+
+    def tell(self) -> None:
+        """Tell all workers what is done here, where nothing is asked for any more."""
+        for worker in self._asking:
+            self._publish(worker, self._plan.final[0], True, 0, 0, again=False)
+
+    # ---- fetching, on the thread -----------------------------------------------------------
+
+    def _fetch(self, need: Need) -> Tensors:
+        maker = self._plan.maker(need.part)
+        arriving = _Arriving(need, maker, bytearray())
+        with self._node.changed:
+            self._arriving = arriving
+        try:
+            while True:
+                self._await(arriving)
+                try:
+                    return self._unpacked(arriving)
+                except CheckpointError as error:
+                    self._node.get_logger().warning(f'{error}; it is asked for again')
+                    with self._node.changed:
+                        arriving.data, arriving.total = bytearray(), None
+                        arriving.again = True
+                        arriving.asked_s = 0.0
+        finally:
+            with self._node.changed:
+                self._arriving = None
+                self._node.changed.notify_all()
+
+    def _await(self, arriving: _Arriving) -> None:
+        """Ask until the whole part is there."""
+        while True:
+            with self._node.changed:
+                if self._node.ended():
+                    raise Stopped('the node ends')
+                if arriving.total == len(arriving.data) and arriving.data:
+                    return
+            self._ask_if_due(arriving)
+            with self._node.changed:
+                if arriving.total != len(arriving.data) or not arriving.data:
+                    self._node.changed.wait(ASK_S)
+
+    def _ask_if_due(self, arriving: _Arriving) -> None:
+        now = time.monotonic()
+        late = now - max(arriving.asked_s, arriving.moved_s) >= self._resend_s
+        if arriving.asked_s and not late:
+            return
+        again = arriving.again or bool(arriving.asked_s)
+        if again and arriving.data:
+            self.asked_again += 1
+        self._ask(arriving, again)
+
+    def _ask(self, arriving: _Arriving, again: bool) -> None:
+        arriving.asked_s, arriving.again = time.monotonic(), False
+        need = arriving.need
+        self._publish(
+            arriving.maker, need.part, need.whole, len(arriving.data), WINDOW, again=again
+        )
+
+    def _publish(
+        self, worker: int, part: Part, whole: bool, offset: int, window: int, *, again: bool
+    ) -> None:
+        self._asking[worker].publish(
+            msg.PartRequest(
+                stamp=self._node.get_clock().now().to_msg(),
+                run_id=messages.run_id_bytes(self._node.run_id),
+                incarnation=self._node.incarnation,
+                node=self._own,
+                chapter=part.chapter,
+                layer=part.layer,
+                whole=whole,
+                offset=offset,
+                window=window,
+                again=again,
+                done=self._done(),
+            )
+        )
+
+    def _unpacked(self, arriving: _Arriving) -> Tensors:
+        data, need = bytes(arriving.data), arriving.need
+        source = f'layer {need.part.layer} of chapter {need.part.chapter}'
+        info, tensors = unpack(data[:DIGEST_BYTES], data[DIGEST_BYTES:], source)
+        wanted = CheckpointInfo(
+            self._node.run_id, self._config_hash, need.part.layer, need.part.chapter + 1, 0
+        )
+        if info != wanted:
+            raise CheckpointError(f'{source} belongs to something else: {info}')
+        return tensors
+
+    # ---- chunks, on the executor's thread --------------------------------------------------
+
+    def _on_chunk(self, message: msg.PartChunk) -> None:
+        topic = inbox(self._own)
+        with self._node.changed:
+            arriving = self._arriving
+            wrong = self._what_is_wrong(message, arriving)
+            if wrong is None and not self._is_wanted(message, arriving):
+                return  # of what has come by now
+            if wrong is None:
+                self._add(message, arriving)
+        if wrong is not None:
+            self._node.reject(topic, wrong)
+
+    def _is_wanted(self, message: msg.PartChunk, arriving: _Arriving | None) -> bool:
+        if arriving is None:
+            return False
+        key = Part(message.chapter, message.layer), message.whole
+        return key == (arriving.need.part, arriving.need.whole)
+
+    def _what_is_wrong(self, message: msg.PartChunk, arriving: _Arriving | None) -> str | None:
+        if messages.run_id_text(message.run_id) != self._node.run_id:
+            return 'it belongs to another run'
+        if message.node >= self._plan.workers:
+            return f'there is no worker {message.node}'
+        part = Part(message.chapter, message.layer)
+        if part.chapter >= self._plan.chapters or part.layer > self._plan.layers:
+            return f'there is no layer {part.layer} of chapter {part.chapter}'
+        if message.node != self._plan.maker(part):
+            return f'worker {message.node} does not make it'
+        known = self._senders[message.node]
+        if wrong := soundness.of_incarnation(message.incarnation, known):
+            return wrong
+        return self._wrong_with_data(message, Need(part, message.whole), arriving)
+
+    def _wrong_with_data(
+        self, message: msg.PartChunk, need: Need, arriving: _Arriving | None
+    ) -> str | None:
+        largest = largest_part(self._plan, need)
+        size = len(message.data)
+        if not DIGEST_BYTES < message.total <= largest:
+            return f'total is {message.total}, at most {largest} is right'
+        if not 1 <= size <= CHUNK_BYTES or message.offset + size > message.total:
+            return f'data of {size} bytes at {message.offset} do not fit {message.total}'
+        if self._is_wanted(message, arriving) and arriving.total not in (None, message.total):
+            return f'total is {message.total}, {arriving.total} was told before'
+        return None
+
+    def _add(self, message: msg.PartChunk, arriving: _Arriving) -> None:
+        self._senders[message.node] = message.incarnation
+        have = len(arriving.data)
+        if message.offset > have:
+            # Something was lost: one request is enough for all that comes behind it.
+            if time.monotonic() - arriving.asked_s > ASK_S:
+                self.asked_again += 1
+                self._ask(arriving, again=True)
+            return
+        if message.offset < have:
+            return
+        arriving.total = message.total
+        arriving.data += memoryview(message.data).cast('B')
+        arriving.moved_s = time.monotonic()
+        self.received_bytes += len(message.data)
+        received = len(arriving.data)
+        if received == arriving.total:
+            self._node.changed.notify_all()
+        elif received // CHUNK_BYTES % (WINDOW // 2) == 0:
+            self._ask(arriving, again=False)
+
+
+@dataclass
+class _Asked:
+    """What one node wants."""
+
+    need: Need
+    incarnation: int
+    next_offset: int
+    limit: int
+    """offset up to which there is room"""
+
+
+class PartServer:
+    """
+    Sends the parts that this worker has made to whoever asks, on a thread of its own.
+
+    Knows nothing of who has what: a request says where to begin, and how far there is room.
+
+    :param node: a Participant with `run_id` and `incarnation`.
+    :param read: gives a part that was made; raises CheckpointError or KeyError if it is not.
+    :param learned: names of the tensors of a layer that travel where it is not whole.
+    :param on_done: is told what a node has finished: its number, and how much.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        plan: ChapterPlan,
+        worker: int,
+        read: Callable[[Part], Tensors | None],
+        learned: Callable[[int], set[str]],
+        on_done: Callable[[int, int], None],
+    ) -> None:
+        self._node = node
+        self._plan = plan
+        self._worker = worker
+        self._read = read
+        self._learned = learned
+        self._on_done = on_done
+        self.sent_bytes = 0
+        self._asked: dict[int, _Asked] = {}
+        self._known: dict[int, int] = {}
+        self._packed: dict[Need, bytes] = {}
+        self._lock = threading.Condition()
+        others = [each for each in range(plan.workers) if each != worker]
+        self._publishers = {
+            each: node.create_publisher(msg.PartChunk, inbox(each), qos.PART_CHUNKS)
+            for each in (*others, COORDINATOR)
+        }
+        node.create_subscription(
+            msg.PartRequest, requests(worker), self._on_request, qos.PART_REQUESTS
+        )
+        self._thread = threading.Thread(target=self._serve, name='serve', daemon=True)
+        self._thread.start()
+
+    def there_is_more(self) -> None:
+        """A part was made: somebody may wait for it."""
+        with self._lock:
+            self._lock.notify_all()
+
+    def _on_request(self, message: msg.PartRequest) -> None:
+        if wrong := self._what_is_wrong(message):
+            self._node.reject(requests(self._worker), wrong)
+            return
+        self._known[message.node] = message.incarnation
+        self._on_done(message.node, message.done)
+        if message.window == 0:
+            return
+        need = Need(Part(message.chapter, message.layer), message.whole)
+        limit = message.offset + message.window * CHUNK_BYTES
+        with self._lock:
+            asked = self._asked.get(message.node)
+            new = asked is None or asked.need != need or asked.incarnation != message.incarnation
+            if new or message.again:
+                asked = _Asked(need, message.incarnation, message.offset, limit)
+                self._asked[message.node] = asked
+            asked.limit = max(asked.limit, limit)
+            self._lock.notify_all()
+
+    def _what_is_wrong(self, message: msg.PartRequest) -> str | None:
+        if messages.run_id_text(message.run_id) != self._node.run_id:
+            return 'it belongs to another run'
+        if message.node >= self._plan.workers and message.node != COORDINATOR:
+            return f'there is no worker {message.node}'
+        if message.node == self._worker:
+            return 'it comes from this worker itself'
+        part = Part(message.chapter, message.layer)
+        if part.chapter >= self._plan.chapters or part.layer > self._plan.layers:
+            return f'there is no layer {part.layer} of chapter {part.chapter}'
+        if self._plan.maker(part) != self._worker and message.window:
+            return f'layer {part.layer} of chapter {part.chapter} is made elsewhere'
+        if message.window > MOST_WINDOW:
+            return f'window is {message.window}, at most {MOST_WINDOW} is right'
+        if message.offset > largest_part(self._plan, Need(part, message.whole)):
+            return f'offset {message.offset} is beyond the part'
+        return soundness.of_incarnation(message.incarnation, self._known.get(message.node, 0))
+
+    # ---- sending, on the thread ------------------------------------------------------------
+
+    def _serve(self) -> None:
+        try:
+            while not self._node.ended():
+                with self._lock:
+                    if not self._sendable():
+                        self._lock.wait(ASK_S)
+                    todo = self._sendable()
+                for node, asked in todo:
+                    self._send_next(node, asked)
+        except Exception as error:  # noqa: BLE001 - the thread's boundary: the node ends with it
+            self._node.fail(error)
+
+    def _sendable(self) -> list[tuple[int, _Asked]]:
+        return [
+            (node, asked)
+            for node, asked in self._asked.items()
+            if asked.next_offset < asked.limit and self._is_ready(asked.need)
+        ]
+
+    def _is_ready(self, need: Need) -> bool:
+        if need in self._packed:
+            return True
+        tensors = self._read(need.part)
+        if tensors is None:
+            return False
+        if not need.whole and self._plan.is_layer(need.part):
+            names = self._learned(need.part.layer)
+            tensors = {name: tensors[name] for name in names}
+        info = CheckpointInfo(
+            self._node.run_id,
+            self._node.run_config.config_hash,
+            need.part.layer,
+            need.part.chapter + 1,
+            0,
+        )
+        self._packed[need] = pack(info, tensors)
+        asked = [each.need for each in self._asked.values()]
+        for old in [each for each in self._packed if each not in asked][:-PACKED]:
+            del self._packed[old]
+        return True
+
+    def _send_next(self, node: int, asked: _Asked) -> None:
+        """Send one chunk."""
+        data = self._packed.get(asked.need)
+        with self._lock:
+            offset = asked.next_offset
+            if data is None or offset >= min(asked.limit, len(data)):
+                if data is not None and offset >= len(data):
+                    asked.limit = offset  # all of it was sent
+                return
+            piece = data[offset : offset + CHUNK_BYTES]
+            asked.next_offset = offset + len(piece)
+        self._publishers[node].publish(
+            msg.PartChunk(
+                stamp=self._node.get_clock().now().to_msg(),
+                run_id=messages.run_id_bytes(self._node.run_id),
+                incarnation=self._node.incarnation,
+                node=self._worker,
+                chapter=asked.need.part.chapter,
+                layer=asked.need.part.layer,
+                whole=asked.need.whole,
+                offset=offset,
+                total=len(data),
+                data=array('B', piece),
+            )
+        )
+        self.sent_bytes += len(piece)
