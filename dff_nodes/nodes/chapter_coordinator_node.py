@@ -109,6 +109,8 @@ class ChapterCoordinatorNode(RunHost):
             due = [split for split in self.plan.evaluated(chapter) if (epoch, split) not in known]
             if due:
                 self._evaluate(evaluation, chapter)
+                # Workers forget what was evaluated, so it must be safe before they are told.
+                self.task.journal.sync()
             self._evaluated = chapter + 1
         self.client.tell()
 

@@ -18,7 +18,7 @@ from dff_nodes.nodes.part_exchange import PartClient, PartServer, Tensors
 from dff_nodes.nodes.participant import run_node
 from dff_nodes.nodes.process import die_with_parent, prefer_throughput
 from dff_nodes.nodes.run_member import RunMember, node_name
-from dff_nodes.runs.checkpoint import UnfinishedCheckpoint
+from dff_nodes.runs.checkpoint import CheckpointError, UnfinishedCheckpoint
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.fault_points import FaultPoint, reach
 from dff_nodes.runs.metrics import MetricsAverage
@@ -207,7 +207,12 @@ class WorkerNode(RunMember):
             fresh = self._fresh.get(part)
         if fresh is not None or not self.store.has(part):
             return fresh
-        return self.store.load(part)
+        try:
+            return self.store.load(part)
+        except CheckpointError:
+            if self.store.has(part):
+                raise
+            return None  # forgotten since, as nobody needs it any more
 
     def _save(self, part: Part, tensors: Tensors) -> None:
         """Write a part, behind the one before, and make it durable beside the next one."""

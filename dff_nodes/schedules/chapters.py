@@ -148,7 +148,8 @@ class ChapterPlan:
         :param done: parts that each worker has made and stored.
         :param evaluated: chapters behind which every evaluation was made.
         """
-        if self.is_layer(part) and part.chapter >= evaluated and self.evaluated(part.chapter):
+        evaluate = part.chapter >= evaluated and self.evaluated(part.chapter)
+        if self.is_layer(part) and (evaluate or part.chapter == self.chapters - 1):
             return True
         return any(
             self._place[user] >= done.get(self.maker(user), 0)

@@ -1,0 +1,166 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Schedules with chapters over ROS 2 processes: each equals the same schedule in one process.
+
+Real processes, real middleware; workers are killed in the middle of a chapter.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dff_command import Dff, settings
+
+from dff_nodes.data.facts import read_facts
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.resolve import resolve
+from dff_nodes.runs.run_folder import create_run, open_run
+from dff_nodes.schedules.run_reference import run_reference
+
+pytestmark = pytest.mark.ros
+
+HEAD = {'units': 24, 'rule': 'softmax_head'}
+PAIR = {'units': 24}
+COMPARED = ('weights_sha256', 'history', 'items', 'config_hash', 'shard_accuracy')
+
+
+def reference(folder: Path, overrides: list[str]) -> dict[str, Any]:
+    """Run the same schedule in this process."""
+    loaded = load_config(None, overrides)
+    run = create_run(folder / 'reference', 'r', resolve(loaded, read_facts(loaded.data)))
+    return run_reference('train', run, [], lambda event: None, time.monotonic())
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    for key in COMPARED:
+        if key == 'shard_accuracy' and key in expected:
+            assert found[key] == pytest.approx(expected[key], abs=1e-6)
+        else:
+            assert found.get(key) == expected.get(key), key
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    'sequential': {'schedule': 'sequential', 'network': [PAIR, PAIR]},
+    'single layer, adaptive negatives': {
+        'schedule': {'name': 'single_layer', 'splits': 2},
+        'network': [PAIR, PAIR, PAIR],
+        'training': {
+            'epochs': 4,
+            'batch_size': 64,
+            'negatives': {'mode': 'adaptive', 'lag_chapters': 1},
+        },
+        'data': {'shift_pixels': 1},
+    },
+    'all layers, a read-out': {
+        'schedule': {'name': 'all_layers', 'workers': 3},
+        'network': [PAIR, PAIR],
+        'classification': {'mode': 'one_pass'},
+        'stream': {'dtype': 'float16'},
+    },
+    'all layers, moments stay': {
+        'schedule': {'name': 'all_layers', 'moments': 'stay'},
+        'network': [HEAD, HEAD],
+    },
+    'federated': {
+        'schedule': {'name': 'federated', 'skew': 0.5, 'own_share': 0.3},
+        'network': [HEAD, HEAD],
+    },
+}
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_equals_the_schedule_in_one_process(dff: Dff, variant: str) -> None:
+    tree = {'training': {'epochs': 3, 'batch_size': 64}, **VARIANTS[variant]}
+    arguments = settings(**tree)
+    ros = dff.run('train', '--json', '--name', 'ros', *arguments)
+    assert ros.status == 0, ros.errors
+    assert_same(ros.answer, reference(dff.folder, arguments[1::2]))
+    assert dff.nodes() == []
+    arrived = ros.answer['wire_bytes']
+    assert arrived['coordinator'] > 0
+    assert sum(arrived.values()) > arrived['coordinator'] or variant == 'sequential'
+
+
+def test_what_was_trained_so_can_be_evaluated_and_classifies(dff: Dff) -> None:
+    tree = {'schedule': 'all_layers', 'network': [HEAD, HEAD], 'training': {'epochs': 2}}
+    trained = dff.run('train', '--json', '--name', 'ros', *settings(**tree))
+    evaluated = dff.run('evaluate', 'runs/ros', '--json')
+    assert evaluated.status == 0, evaluated.errors
+    assert evaluated.answer['test_accuracy'] == trained.answer['test_accuracy']
+    assert evaluated.answer['weights_sha256'] == trained.answer['weights_sha256']
+
+
+@pytest.mark.parametrize('schedule', ['single_layer', 'all_layers'])
+def test_a_killed_worker_comes_back_and_the_result_is_the_same(dff: Dff, schedule: str) -> None:
+    tree = {
+        'schedule': schedule,
+        'network': [PAIR, PAIR],
+        'training': {'epochs': 40, 'batch_size': 16},
+        'evaluation': {'every_epochs': 10},
+        'restart': {'backoff_s': 0},
+    }
+    arguments = settings(**tree)
+    run = dff.start('train', '--json', '--name', 'ros', *arguments)
+    checkpoints = dff.folder / 'runs' / 'ros' / 'checkpoints'
+    for worker, behind in ((1, 4), (0, 12)):
+        await_part(checkpoints, worker, behind)
+        dff.node(f'worker_{worker}').send_signal(signal.SIGKILL)
+    finished = dff.finish(run)
+    assert finished.status == 0, finished.errors
+    assert finished.answer['restarts']['worker_0'] >= 1
+    assert finished.answer['restarts']['worker_1'] >= 1
+    assert_same(finished.answer, reference(dff.folder, arguments[1::2]))
+
+
+def await_part(checkpoints: Path, worker: int, chapter: int, limit_s: float = 60) -> None:
+    """Wait until a worker has stored a part of a chapter, or of a later one."""
+    limit = time.monotonic() + limit_s
+    while time.monotonic() < limit:
+        for path in checkpoints.glob(f'worker_{worker}_layer_*.ckpt'):
+            if int(path.stem.rpartition('-')[2]) >= chapter:
+                return
+        time.sleep(0.01)
+    raise AssertionError(f'worker_{worker} made no part behind chapter {chapter}')
+
+
+def test_a_coordinator_that_is_killed_comes_back(dff: Dff) -> None:
+    tree = {
+        'schedule': 'single_layer',
+        'network': [PAIR, PAIR],
+        'training': {'epochs': 40, 'batch_size': 16},
+        'evaluation': {'every_epochs': 5},
+        'restart': {'backoff_s': 0},
+    }
+    arguments = settings(**tree)
+    run = dff.start('train', '--json', '--name', 'ros', *arguments)
+    await_part(dff.folder / 'runs' / 'ros' / 'checkpoints', 1, 8)
+    dff.node('coordinator').send_signal(signal.SIGKILL)
+    finished = dff.finish(run)
+    assert finished.status == 0, finished.errors
+    assert finished.answer['restarts']['coordinator'] == 1
+    assert_same(finished.answer, reference(dff.folder, arguments[1::2]))
+
+
+def test_a_paused_run_goes_on_where_it_was(dff: Dff) -> None:
+    tree = {
+        'schedule': 'all_layers',
+        'network': [PAIR, PAIR],
+        'training': {'epochs': 40, 'batch_size': 16},
+        'evaluation': {'every_epochs': 0},
+    }
+    arguments = settings(**tree)
+    run = dff.start('train', '--json', '--name', 'ros', *arguments)
+    await_part(dff.folder / 'runs' / 'ros' / 'checkpoints', 1, 4)
+    run.send_signal(signal.SIGINT)
+    paused = dff.finish(run)
+    assert paused.status == 1
+    assert '--resume' in paused.errors
+    assert not open_run(dff.folder / 'runs' / 'ros').result_file.exists()
+    resumed = dff.run('train', '--json', '--resume', 'runs/ros')
+    assert resumed.status == 0, resumed.errors
+    assert_same(resumed.answer, reference(dff.folder, arguments[1::2]))
