@@ -24,10 +24,12 @@ def show_summary(result: Result, folder: str | None, console: Console) -> None:
     """
     title(console, 'Result')
     console.print(facts(console, _facts(result)))
-    layers = _layers(result)
-    if layers:
-        title(console, 'Layers')
-        console.print(table(console, *layers))
+    workers = _workers(result)
+    layers = _layers(result, plain=workers is not None)
+    for name, found in (('Layers', layers), ('Workers', workers)):
+        if found:
+            title(console, name)
+            console.print(table(console, *found))
     for name, count in _troubles(result):
         console.print(Text(f' {name}: {count}', style='yellow'))
     if folder:
@@ -56,14 +58,42 @@ def is_one_process(result: Result) -> bool:
     return bool(result) and not any((result.get('wire_bytes') or {}).values())
 
 
-def _layers(result: Result) -> tuple[list[str], list[list[str]]] | None:
-    """Give headings and rows, a row for each layer."""
-    names = list(result.get('wire_bytes') or result.get('weights_sha256') or {})
+Table = tuple[list[str], list[list[str]]]
+
+
+def _workers(result: Result) -> Table | None:
+    """Give headings and rows of a schedule with chapters, a row for each worker."""
+    if 'computing_seconds' not in result or is_one_process(result):
+        return None
+    columns = ['worker', 'peak memory >', 'over PyTorch >', 'received >', 'trained >', 'waited >']
+    own = result.get('shard_accuracy') or {}
+    rows = [
+        [
+            name,
+            units.megabytes(_of(result, 'peak_rss_mb', name)),
+            units.megabytes(memory_above_base(result, name)),
+            units.size(_of(result, 'wire_bytes', name)),
+            units.duration(seconds),
+            units.duration(_of(result, 'waiting_seconds', name)),
+            *([units.percent(own.get(name), 2)] if own else []),
+        ]
+        for name, seconds in result['computing_seconds'].items()
+    ]
+    return [*columns, *(['own data >'] if own else [])], rows
+
+
+def _layers(result: Result, plain: bool) -> Table | None:
+    """
+    Give headings and rows, a row for each layer.
+
+    :param plain: whether layers have accuracies only, as other nodes trained them.
+    """
+    names = list(result.get('weights_sha256') or result.get('wire_bytes') or {})
     accuracy = dict(zip(names, result.get('layer_accuracy') or [], strict=False))
     if not names:
         return None
     columns = ['layer', 'accuracy >']
-    if is_one_process(result):
+    if plain or is_one_process(result):
         return columns, [[name, units.percent(accuracy.get(name), 2)] for name in names]
     columns += ['peak memory >', 'over PyTorch >', 'received >', 'scores sent >']
     return columns, [

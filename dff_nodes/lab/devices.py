@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dff_nodes.lab.cgroup import Limits
-from dff_nodes.runs.config import Config, layer_names
+from dff_nodes.runs.config import Config, worker_names
 from dff_nodes.runs.config_file import ConfigError
 
 COORDINATOR = 'coordinator'
@@ -30,22 +30,22 @@ def devices_of(config: Config) -> list[Device]:
 
     A device with the coordinator alone has no limits.
 
-    :raises ConfigError: if there are more devices than layers, or both ways are taken.
+    :raises ConfigError: if there are more devices than nodes that train, or both ways are taken.
     """
     if config.placement:
         return _placed(config)
-    layers = layer_names(config)
-    count = config.lab.devices or len(layers)
-    if count > len(layers):
+    workers = worker_names(config)
+    count = config.lab.devices or len(workers)
+    if count > len(workers):
         raise ConfigError(
-            f'lab.devices must be at most the number of layers ({len(layers)}), as a layer runs '
-            f'on one device, got {count}'
+            f'lab.devices must be at most the number of nodes that train ({len(workers)}), as '
+            f'each runs on one device, got {count}'
         )
     devices = [Device(DESK, (COORDINATOR,))]
     for index in range(count):
-        # The first devices have one layer more where it does not come out even.
-        first, last = (-(-len(layers) * edge // count) for edge in (index, index + 1))
-        devices.append(_device(config, f'pi{index}', tuple(layers[first:last])))
+        # The first devices have one node more where it does not come out even.
+        first, last = (-(-len(workers) * edge // count) for edge in (index, index + 1))
+        devices.append(_device(config, f'pi{index}', tuple(workers[first:last])))
     return devices
 
 
