@@ -202,6 +202,12 @@ class ChapterCoordinatorNode(RunHost):
 
     # ---- what goes out -------------------------------------------------------------------
 
+    def _what_is_wrong(self, message: msg.LayerStatus) -> str | None:
+        wrong = super()._what_is_wrong(message)
+        if not wrong and message.item > self.plan.count_of(message.layer):
+            wrong = f'item is {message.item}, more than there is to make'
+        return wrong
+
     @property
     def now_at(self) -> int:
         """Parts that are made."""

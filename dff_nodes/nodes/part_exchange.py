@@ -250,6 +250,8 @@ class PartClient:
             return f'there is no layer {part.layer} of chapter {part.chapter}'
         if message.node != self._plan.maker(part):
             return f'worker {message.node} does not make it'
+        if not message.incarnation:
+            return 'it has no incarnation'
         known = self._senders[message.node]
         if wrong := soundness.of_incarnation(message.incarnation, known):
             return wrong
@@ -380,11 +382,20 @@ class PartServer:
             return f'there is no layer {part.layer} of chapter {part.chapter}'
         if self._plan.maker(part) != self._worker and message.window:
             return f'layer {part.layer} of chapter {part.chapter} is made elsewhere'
+        if message.done > self._most_done(message.node):
+            return f'done is {message.done}, more than there is to do'
+        if not message.incarnation:
+            return 'it has no incarnation'
         if message.window > MOST_WINDOW:
             return f'window is {message.window}, at most {MOST_WINDOW} is right'
         if message.offset > largest_part(self._plan, Need(part, message.whole)):
             return f'offset {message.offset} is beyond the part'
         return soundness.of_incarnation(message.incarnation, self._known.get(message.node, 0))
+
+    def _most_done(self, node: int) -> int:
+        if node == COORDINATOR:
+            return self._plan.chapters
+        return self._plan.count_of(node)
 
     # ---- sending, on the thread ------------------------------------------------------------
 

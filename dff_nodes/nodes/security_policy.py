@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dff_nodes.nodes.deployment import absolute_namespace
-from dff_nodes.runs.config import layer_names
+from dff_nodes.runs.config import Config, layer_names, worker_names
 from dff_nodes.runs.config_file import ConfigError, load_config
 
 SCHEMA_VERSION = '0.2.0'
@@ -63,6 +63,44 @@ def node_policies(
         *(_layer(layers, index, namespace, replicate) for index in range(len(layers))),
         *([spare] if spares else []),
     ]
+
+
+def chapter_policies(workers: list[str], namespace: str) -> list[NodePolicy]:
+    """
+    Give the policy of every node of a schedule with chapters, coordinator first.
+
+    :param workers: names of the workers, first to last.
+    """
+    everyone = ['coordinator', *workers]
+    coordinator = _node(
+        'coordinator',
+        namespace,
+        publish=['config', *_topics(workers, ('part_requests',))],
+        subscribe=['config', 'coordinator/parts', 'metrics', 'status'],
+        reply=('pause',),
+    )
+    found = [coordinator]
+    for me in workers:
+        others = [each for each in workers if each != me]
+        found.append(
+            _node(
+                me,
+                namespace,
+                publish=['metrics', 'status']
+                + _topics(others, ('part_requests',))
+                + [f'{each}/parts' for each in everyone if each != me],
+                subscribe=['config', 'status', f'{me}/part_requests', f'{me}/parts'],
+            )
+        )
+    return found
+
+
+def policies_of(config: Config, namespace: str) -> list[NodePolicy]:
+    """Give the policy of every node of a configuration's run."""
+    if config.schedule.chapters:
+        return chapter_policies(worker_names(config), namespace)
+    replicate, spares = config.checkpoint.replicate, bool(config.spares)
+    return node_policies(layer_names(config), namespace, replicate, spares)
 
 
 def _coordinator(layers: list[str], namespace: str, replicate: bool) -> NodePolicy:
@@ -116,13 +154,11 @@ def _node(
     )
 
 
-def policy_xml(
-    layers: list[str], namespace: str, replicate: bool = False, spares: bool = False
-) -> str:
-    """Write the policy as XML, one enclave for each node, named after it; see node_policies."""
+def policy_xml(policies: list[NodePolicy], namespace: str) -> str:
+    """Write policies as XML, one enclave for each node, named after it."""
     policy = ElementTree.Element('policy', version=SCHEMA_VERSION)
     enclaves = ElementTree.SubElement(policy, 'enclaves')
-    for node in node_policies(layers, namespace, replicate, spares):
+    for node in policies:
         enclave = ElementTree.SubElement(enclaves, 'enclave', path=f'{namespace}/{node.name}')
         profiles = ElementTree.SubElement(enclave, 'profiles')
         profile = ElementTree.SubElement(profiles, 'profile', ns=namespace, node=node.name)
@@ -147,8 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         namespace = absolute_namespace(options.namespace or Path(options.config).stem)
         config = load_config(options.config)
-        replicate, spares = config.checkpoint.replicate, bool(config.spares)
-        print(policy_xml(layer_names(config), namespace, replicate, spares), end='')
+        print(policy_xml(policies_of(config, namespace), namespace), end='')
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

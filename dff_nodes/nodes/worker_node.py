@@ -276,6 +276,12 @@ class WorkerNode(RunMember):
             self._incarnations[message.layer] = message.incarnation
             self._on_done(message.layer, message.item)
 
+    def _wrong_with_status(self, message: msg.LayerStatus, known: int) -> str | None:
+        wrong = super()._wrong_with_status(message, known)
+        if not wrong and message.item > self.plan.count_of(message.layer):
+            wrong = f'item is {message.item}, more than there is to make'
+        return wrong
+
     @property
     def handled(self) -> int:
         """Parts that are made and on disk."""

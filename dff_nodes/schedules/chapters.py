@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,10 @@ class ChapterPlan:
         """Parts that a worker makes, in its order."""
         return [part for part in self.parts() if self.maker(part) == worker]
 
+    def count_of(self, worker: int) -> int:
+        """How many parts a worker makes."""
+        return self._counts.get(worker, 0)
+
     def needs(self, part: Part) -> list[Need]:
         """What must be there before a part can be made."""
         if not self.is_layer(part):
@@ -166,6 +171,10 @@ class ChapterPlan:
             places[part] = counts.get(worker, 0)
             counts[worker] = places[part] + 1
         return places
+
+    @cached_property
+    def _counts(self) -> dict[int, int]:
+        return Counter(self.maker(part) for part in self.parts())
 
     # ---- evaluation ----------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
 """
-Publishes hostile messages on every topic of a run: `python3 fuzzer.py /RUN RUN_ID LAYERS COUNT`.
+Publishes hostile messages on every topic of a run: `python3 fuzzer.py /RUN MEMBERS COUNT`.
 
 A process of its own, as an attacker's would be. It listens first, so that each message is a real
 one of this run with one thing wrong. What it sends comes from a seed. Its last line of output is
@@ -31,6 +31,8 @@ from dff_msgs.msg import (
     Goodness,
     LayerMetrics,
     LayerStatus,
+    PartChunk,
+    PartRequest,
     RunConfig,
 )
 from rcl_interfaces.srv import GetParameterTypes
@@ -227,6 +229,37 @@ CHUNKS = [
     *RAW,
     Kind('endless data', endless, counted=False),
 ]
+PARTS = [
+    FOREIGN,
+    REPLAYED,
+    Kind('no incarnation', sets(incarnation=0)),
+    Kind('leaping incarnation', sets(incarnation=HIGHEST)),
+    Kind('no such worker', sets(node=lambda numbers: numbers.randint(100, 65535))),
+    Kind('no such layer', sets(layer=lambda numbers: numbers.randint(100, 65535))),
+    Kind('no such chapter', sets(chapter=lambda numbers: numbers.randint(1 << 20, HIGHEST))),
+    Kind('huge total', sets(total=lambda numbers: numbers.choice([1 << 40, (1 << 64) - 1]))),
+    Kind('offset beyond the end', sets(offset=far)),
+    Kind('more data than the part', sets(total=1)),
+    Kind('no data', sets(data=array('B'))),
+    Kind('long data', sets(data=zeros(300_000), total=1 << 20)),
+    # As far as fields tell it is genuine: its digest is not, so the part is asked for again.
+    Kind('other data', sets(data=zeros(64), total=1000, offset=0), counted=False),
+    *RAW,
+    Kind('endless data', endless, counted=False),
+]
+REQUESTS = [
+    FOREIGN,
+    REPLAYED,
+    Kind('no incarnation', sets(incarnation=0)),
+    Kind('leaping incarnation', sets(incarnation=HIGHEST)),
+    Kind('no such worker', sets(node=lambda numbers: numbers.randint(100, 65534))),
+    Kind('no such layer', sets(layer=lambda numbers: numbers.randint(100, 65535))),
+    Kind('no such chapter', sets(chapter=lambda numbers: numbers.randint(1 << 20, HIGHEST))),
+    Kind('absurd window', sets(window=HIGHEST)),
+    Kind('offset beyond the end', sets(offset=far)),
+    Kind('more done than there is', sets(done=far)),
+    *RAW,
+]
 STATUSES = [
     FOREIGN,
     # Without an incarnation it is of a node that has not joined yet, which says nothing wrong; it
@@ -325,6 +358,21 @@ def targets(layers: int) -> Iterator[Target]:
     yield Target('config', RunConfig, CONFIGS, lambda _: nodes)
 
 
+def chapter_targets(workers: int) -> Iterator[Target]:
+    """Give every topic of a run with chapters."""
+    nodes = ['coordinator', *(f'worker_{index}' for index in range(workers))]
+    for me in nodes:
+        yield Target(f'{me}/parts', PartChunk, PARTS, lambda _, me=me: [me])
+    for me in nodes[1:]:
+        yield Target(f'{me}/part_requests', PartRequest, REQUESTS, lambda _, me=me: [me])
+    too_far = Kind('more made than there is', sets(item=far))
+    yield Target('status', LayerStatus, [*STATUSES, too_far], lambda _: nodes)
+    # Which worker a report is of is not known, so none of its incarnations is old.
+    metrics = [each for each in METRICS if each.name != 'old incarnation']
+    yield Target('metrics', LayerMetrics, metrics, lambda _: nodes[:1])
+    yield Target('config', RunConfig, CONFIGS, lambda _: nodes)
+
+
 class Fuzzer:
     """
     Sends hostile messages as fast as their receivers take them in, so that none is lost.
@@ -334,11 +382,13 @@ class Fuzzer:
     order of arrival, so after the answer all that came before has been looked at.
     """
 
-    def __init__(self, node: Node, space: str, layers: int, seed: int) -> None:
+    def __init__(
+        self, node: Node, space: str, targets: list[Target], names: list[str], seed: int
+    ) -> None:
         self.node = node
         self.space = space
         self.numbers = random.Random(seed)
-        self.targets = list(targets(layers))
+        self.targets = targets
         self.must: Counter[str] = Counter()
         self.may: Counter[str] = Counter()
         self.wanted: dict[str, int] = {}
@@ -354,7 +404,7 @@ class Fuzzer:
             self.subscriptions.append(
                 node.create_subscription(target.type, name, partial(self._keep, target), profile)
             )
-        for name in ['coordinator', *(f'layer_{index}' for index in range(layers))]:
+        for name in names:
             self.questions[name] = node.create_client(
                 GetParameterTypes, f'{space}/{name}/get_parameter_types'
             )
@@ -430,14 +480,19 @@ def main() -> None:
     """Attack a run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('space', help='namespace of the run')
-    parser.add_argument('layers', type=int)
+    parser.add_argument('members', type=int, help='layers, or workers')
     parser.add_argument('count', type=int, help='messages on each topic')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--only', default='', help='kinds whose "topic: name" has this in it')
+    parser.add_argument('--chapters', action='store_true', help='the members are workers')
     arguments = parser.parse_args()
     rclpy.init(args=[])
     node = rclpy.create_node('fuzzer')
-    fuzzer = Fuzzer(node, arguments.space, arguments.layers, arguments.seed)
+    every = chapter_targets if arguments.chapters else targets
+    kind = 'worker' if arguments.chapters else 'layer'
+    names = ['coordinator', *(f'{kind}_{index}' for index in range(arguments.members))]
+    attacked = list(every(arguments.members))
+    fuzzer = Fuzzer(node, arguments.space, attacked, names, arguments.seed)
     fuzzer.listen()
     print('attacking', file=sys.stderr, flush=True)
     fuzzer.attack(arguments.count, arguments.only)

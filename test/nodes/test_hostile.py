@@ -55,11 +55,28 @@ def test_hostile_messages_change_nothing(dff: Dff, count: int, epochs: int) -> N
         checkpoint__replicate=True,
         checkpoint__every_s=1,
     )
+    attack(dff, few, ['layer_0', 'layer_1'], count)
+
+
+def test_hostile_messages_change_nothing_between_chapters(dff: Dff) -> None:
+    few = settings(
+        network=[{'units': 64}, {'units': 64}],
+        schedule='all_layers',
+        training__epochs=120,
+        training__batch_size=32,
+        training__negatives__mode='adaptive',
+        stream__resend_s=0.2,
+    )
+    attack(dff, few, ['worker_0', 'worker_1'], 60, '--chapters')
+
+
+def attack(dff: Dff, few: list[str], members: list[str], count: int, *options: str) -> None:
+    """Run with hostile messages and without, and compare."""
     process = dff.start('train', '--json', '--name', 'attacked', *few)
-    names = ['coordinator', 'layer_0', 'layer_1']
+    names = ['coordinator', *members]
     dff.node(names[-1])
     fuzzer = subprocess.Popen(
-        [sys.executable, str(FUZZER), '/attacked', '2', str(count)],
+        [sys.executable, str(FUZZER), '/attacked', str(len(members)), str(count), *options],
         env=dff.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

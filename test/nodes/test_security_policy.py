@@ -15,7 +15,12 @@ from dff_command import Dff, settings
 
 pytest.importorskip('rclpy')
 
-from dff_nodes.nodes.security_policy import main, node_policies, policy_xml  # noqa: E402
+from dff_nodes.nodes.security_policy import (  # noqa: E402
+    chapter_policies,
+    main,
+    node_policies,
+    policy_xml,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ['layer_0', 'layer_1', 'layer_2']
@@ -24,7 +29,7 @@ import json, sys, time
 import rclpy
 rclpy.init()
 node = rclpy.create_node('observer')
-space, names = sys.argv[1], sys.argv[2:]
+space, sign, names = sys.argv[1], sys.argv[2], sys.argv[3:]
 looks = {
     'publish': node.get_publisher_names_and_types_by_node,
     'subscribe': node.get_subscriber_names_and_types_by_node,
@@ -42,7 +47,7 @@ while time.monotonic() < limit:
         before, seen = seen, look()
     except rclpy.node.NodeNameNonExistentError:
         seen = {}
-    whole = seen and all(f'{space}/goodness' in seen[name]['publish'] for name in names[1:])
+    whole = seen and all(f'{space}/{sign}' in seen[name]['publish'] for name in names[1:])
     if whole and before == seen:
         break
     time.sleep(1.0)
@@ -57,7 +62,7 @@ def test_the_committed_policy_is_that_of_the_cluster(capsys: pytest.CaptureFixtu
 
 
 def test_the_policy_has_an_enclave_for_each_node() -> None:
-    root = ElementTree.fromstring(policy_xml(LAYERS, '/run').encode())
+    root = ElementTree.fromstring(policy_xml(node_policies(LAYERS, '/run'), '/run').encode())
     paths = [enclave.get('path') for enclave in root.iter('enclave')]
     assert paths == ['/run/coordinator', '/run/layer_0', '/run/layer_1', '/run/layer_2']
     allowed = {tuple(each.attrib.items()) for each in root.iter('topics')}
@@ -74,16 +79,12 @@ def test_a_spare_has_an_enclave_too() -> None:
     assert names == ['coordinator', *LAYERS, 'spare']
 
 
-@pytest.mark.ros
-@pytest.mark.parametrize('replicate', [False, True])
-def test_the_policy_allows_what_the_nodes_do(dff: Dff, replicate: bool) -> None:
-    values = settings(
-        network=[{'units': 20}] * 3, training__epochs=2000, checkpoint__replicate=replicate
-    )
+def observed(dff: Dff, names: list[str], values: list[str], sign: str) -> dict[str, dict]:
+    """Start a run and give what each of its nodes has; the sign is a topic that the last have."""
     process = dff.start('train', '--json', '--name', 'watched', *values)
-    dff.node('layer_2')
+    dff.node(names[-1])
     done = subprocess.run(
-        [sys.executable, '-c', OBSERVER, '/watched', 'coordinator', *LAYERS],
+        [sys.executable, '-c', OBSERVER, '/watched', sign, 'coordinator', *names],
         env=dff.environment,
         capture_output=True,
         text=True,
@@ -93,8 +94,11 @@ def test_the_policy_allows_what_the_nodes_do(dff: Dff, replicate: bool) -> None:
     process.terminate()
     dff.finish(process)
     assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
-    for policy in node_policies(LAYERS, '/watched', replicate):
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def assert_allowed(seen: dict[str, dict], policies: list) -> None:
+    for policy in policies:
         found = seen[policy.name]
         assert found['publish'] == policy.publish
         assert found['subscribe'] == policy.subscribe
@@ -102,3 +106,21 @@ def test_the_policy_allows_what_the_nodes_do(dff: Dff, replicate: bool) -> None:
         missing = set(policy.reply) - set(found['reply'])
         assert set(found['reply']) <= set(policy.reply)
         assert missing <= {f'/watched/{policy.name}/get_type_description'}
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize('replicate', [False, True])
+def test_the_policy_allows_what_the_nodes_do(dff: Dff, replicate: bool) -> None:
+    values = settings(
+        network=[{'units': 20}] * 3, training__epochs=2000, checkpoint__replicate=replicate
+    )
+    seen = observed(dff, LAYERS, values, 'goodness')
+    assert_allowed(seen, node_policies(LAYERS, '/watched', replicate))
+
+
+@pytest.mark.ros
+def test_the_policy_allows_what_workers_do(dff: Dff) -> None:
+    workers = ['worker_0', 'worker_1']
+    values = settings(network=[{'units': 20}] * 2, training__epochs=2000, schedule='single_layer')
+    seen = observed(dff, workers, values, 'coordinator/parts')
+    assert_allowed(seen, chapter_policies(workers, '/watched'))
