@@ -57,12 +57,15 @@ def shard_samples(
     left = [order[labels[order] == each] for each in range(classes)]
     shares = _shares(len(sizes), classes, skew, seed)
     taken: list[list[Tensor]] = [[] for _ in sizes]
-    for turn in range(ROUNDS):
+    counts = torch.zeros(len(sizes), classes, dtype=torch.int64)
+    for turn in range(1, ROUNDS + 1):
         for worker, size in enumerate(sizes):
-            wanted = size * (turn + 1) // ROUNDS - size * turn // ROUNDS
-            for each, count in enumerate(_counts(wanted, shares[worker], left)):
+            room = torch.tensor([len(each) for each in left])
+            more = _more(size * turn // ROUNDS, shares[worker], counts[worker], room)
+            for each, count in enumerate(more.tolist()):
                 taken[worker].append(left[each][:count])
                 left[each] = left[each][count:]
+            counts[worker] += more
     return [torch.cat(parts).sort().values for parts in taken]
 
 
@@ -75,21 +78,25 @@ def _shares(workers: int, classes: int, skew: float, seed: int) -> Tensor:
         return Dirichlet(concentration).sample((workers,)).clamp_min(1e-12)
 
 
-def _counts(wanted: int, shares: Tensor, left: list[Tensor]) -> list[int]:
-    """Split a number of samples over the classes by their shares, as far as they last."""
-    counts = [0] * len(left)
-    while missing := wanted - sum(counts):
-        open_shares = torch.tensor(
-            [
-                float(share) if counts[each] < len(left[each]) else 0.0
-                for each, share in enumerate(shares)
-            ],
-            dtype=torch.float64,
-        )
-        ideal = open_shares / open_shares.sum() * missing
-        whole = ideal.floor().long()
-        if not whole.any():
-            whole[int(ideal.argmax())] = 1
-        for each, more in enumerate(whole.tolist()):
-            counts[each] = min(len(left[each]), counts[each] + more)
-    return counts
+def _more(total: int, shares: Tensor, counts: Tensor, room: Tensor) -> Tensor:
+    """
+    Choose what a worker takes next, so that its counts follow its shares as far as classes last.
+
+    :param total: samples that it shall have then.
+    :param shares: float64 [classes]; `counts` and `room`: int64 [classes], what it has and what
+        is left.
+    :returns: int64 [classes].
+    """
+    more = torch.zeros_like(counts)
+    while missing := total - int((counts + more).sum()):
+        open_shares = shares * (more < room)
+        wanted = open_shares / open_shares.sum() * total - (counts + more)
+        lacking = torch.where(more < room, wanted.clamp_min(0), 0.0)
+        if not lacking.any():
+            lacking = open_shares
+        ideal = lacking / lacking.sum() * missing
+        step = ideal.floor().long()
+        if not step.any():
+            step[int(ideal.argmax())] = 1
+        more = torch.minimum(more + step, room)
+    return more
