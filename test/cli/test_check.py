@@ -122,6 +122,6 @@ def test_the_command_line_imports_neither_torch_nor_ros() -> None:
     subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.yaml')), ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', sorted(CONFIGS.rglob('*.yaml')), ids=lambda path: path.stem)
 def test_every_configuration_that_comes_with_the_package_is_right(path: Path) -> None:
     assert run_check(str(path)) == 0
