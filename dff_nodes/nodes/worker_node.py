@@ -55,6 +55,8 @@ class WorkerNode(RunMember):
         self._saver = ThreadPoolExecutor(1, 'parts on disk')
         self._computing_s = self._idle_s = 0.0
         self._own_accuracy = -1.0
+        self._step_s = 0.0
+        """when the last training step ended"""
         self.client: PartClient | None = None
         self.server: PartServer | None = None
 
@@ -126,7 +128,7 @@ class WorkerNode(RunMember):
             self.maker.load(part, need, self._get(need))
         self._want(following)
         reach(FaultPoint.BEFORE_TRAIN)
-        began = time.monotonic()
+        began = self._step_s = time.monotonic()
         tensors = self.maker.make(part, self._on_step)
         self._computing_s += time.monotonic() - began
         reach(FaultPoint.AFTER_TRAIN)
@@ -181,7 +183,8 @@ class WorkerNode(RunMember):
         self.check()
         now = time.monotonic()
         average = self._averages[step.part.layer]
-        average.add(step.figures, step.samples, 0.0)
+        average.add(step.figures, step.samples, now - self._step_s)
+        self._step_s = now
         if average.due(now):
             row = average.take(now, now - self._began, step.step, step.epoch)
             if row:

@@ -65,7 +65,7 @@ def _header(run: RunRecord) -> str:
         f'{escape(config.data.dataset)}, {count} {"layer" if count == 1 else "layers"} '
         f'({sizes}), {rules} rule, {negatives}'
         f'{config.training.epochs} {"epoch" if config.training.epochs == 1 else "epochs"}, '
-        f'seed {config.seed}'
+        f'schedule {config.schedule.name}, seed {config.seed}'
     )
     if run.result is not None:
         what += f', {units.number(run.result.get("items"))} items'
@@ -354,18 +354,27 @@ def _network(run: RunRecord) -> str:
     wire, back = run.figure('wire_bytes'), run.figure('goodness_bytes')
     if not any(wire.values()):
         return ''
-    senders = [COORDINATOR, *run.layers[:-1]]
-    activity = {
-        f'{sender} → {name}': wire.get(name) or 0
-        for sender, name in zip(senders, run.layers, strict=True)
-    }
+    activity = _hops(run, wire)
     scores = {f'{name} → {COORDINATOR}': back[name] for name in run.layers if name in back}
     total = sum(activity.values()) + sum(scores.values())
     seconds = (run.result or {}).get('seconds') or 0
     note = f'{units.size(total)} of payload in all'
     note += f', {units.size(total / seconds)} per second.' if seconds else '.'
     groups = {'activity': _byte_bars(activity, STRONG), 'scores': _byte_bars(scores, SCALE[1])}
+    if run.config.schedule.chapters:
+        groups = {'layers': _byte_bars(activity, STRONG)}
     return _wide('Network', BarChart('Bytes over each hop', groups, note))
+
+
+def _hops(run: RunRecord, wire: dict[str, int]) -> dict[str, int]:
+    """Give the bytes of activities, or of layers that travel, by their way."""
+    if run.config.schedule.chapters:
+        return {f'→ {name}': count for name, count in wire.items()}
+    senders = [COORDINATOR, *run.layers[:-1]]
+    return {
+        f'{sender} → {name}': wire.get(name) or 0
+        for sender, name in zip(senders, run.layers, strict=True)
+    }
 
 
 def _byte_bars(counts: dict[str, int], fill: str) -> list[Bar]:

@@ -20,6 +20,7 @@ class WorkerReport:
     received_bytes: int = 0
     """payload of the parts that others made"""
     resent_chunks: int = 0
+    """times that what was lost was asked for again"""
     rejected_messages: int = 0
     restarts: int = 0
     peak_rss_mb: float = 0.0
@@ -71,12 +72,14 @@ def chapter_result(
         'weights_sha256': dict(zip(layers, figures.weights_sha256, strict=True)),
         'wire_bytes': {'coordinator': figures.received_bytes}
         | {name: each.received_bytes for name, each in named.items()},
+        'goodness_bytes': {},
         'parameter_bytes': parameters,
         'peak_rss_mb': {'coordinator': figures.coordinator_peak_rss_mb}
         | {name: each.peak_rss_mb for name, each in named.items()},
         'base_rss_mb': {name: each.base_rss_mb for name, each in named.items()},
         'restarts': {'coordinator': figures.coordinator_restarts}
         | {name: each.restarts for name, each in named.items()},
+        'resent_items': {name: each.resent_chunks for name, each in named.items()},
         'rejected_messages': {'coordinator': figures.rejected_messages}
         | {name: each.rejected_messages for name, each in named.items()},
         'computing_seconds': {name: each.computing_s for name, each in named.items()},

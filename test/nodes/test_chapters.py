@@ -93,6 +93,9 @@ def test_what_was_trained_so_can_be_evaluated_and_classifies(dff: Dff) -> None:
     assert evaluated.status == 0, evaluated.errors
     assert evaluated.answer['test_accuracy'] == trained.answer['test_accuracy']
     assert evaluated.answer['weights_sha256'] == trained.answer['weights_sha256']
+    assert dff.run('report', 'runs/ros').status == 0
+    compared = dff.run('compare', 'runs/ros', 'runs/ros', '--json')
+    assert compared.status == 0, compared.errors
 
 
 @pytest.mark.parametrize('schedule', ['single_layer', 'all_layers'])
