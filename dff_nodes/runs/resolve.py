@@ -57,6 +57,8 @@ class LayerShape:
     """of them those of its rule"""
     widest: int
     """numbers of one sample where the layer has most of them"""
+    macs: int
+    """multiplications with a weight, of one row through the layer itself"""
     readout_classes: int
     """classes of the layer's read-out on SCORE items, 0 without one"""
     config: LayerConfig
@@ -158,6 +160,7 @@ class ResolvedRun:
             matrix_parameters=outcome.matrix_parameters,
             head_parameters=head,
             widest=outcome.widest,
+            macs=outcome.macs,
             readout_classes=readout,
             config=layer,
             optimizer=layer.optimizer or self.config.training.optimizer,
