@@ -47,7 +47,7 @@ from dff_nodes.runs.result import RunFigures, build_result
 from dff_nodes.schedules.decisions import decisions
 from dff_nodes.schedules.progress import evaluation_event, event_line
 from dff_nodes.schedules.task import Task, make_task
-from dff_nodes.stream.codec import Rejected, check_scores, encode
+from dff_nodes.stream.codec import Rejected, check_answers, check_rows, check_scores, encode
 from dff_nodes.stream.item import Item, Kind
 from dff_nodes.stream.receiver import Receiver
 
@@ -125,7 +125,7 @@ class CoordinatorNode(Participant):
 
     def _make_task(self) -> Task:
         return make_task(
-            task=self.parameter('task', 'train', 'train, evaluate or classify'),
+            task=self.parameter('task', 'train', 'train, evaluate, calibrate or classify'),
             config=self.parameter('config', '', 'configuration file; empty: the digits'),
             overrides=json.loads(self.parameter('set', '[]', 'JSON list of key=value overrides')),
             runs=Path(self.parameter('runs', 'runs', 'folder that holds the run folders')),
@@ -175,11 +175,15 @@ class CoordinatorNode(Participant):
             if message.measure > msg.Goodness.READOUT:
                 raise Rejected(f'measure {message.measure} is unknown')
             expected = (self.logic.samples_of(planned), self.resolved.facts.classes)
-            scores = check_scores(message.scores, message.samples, message.classes, expected)
-            return message.item, scores
+            sizes = (message.samples, message.classes, expected)
+            if self.resolved.has_early_exit:
+                return message.item, *check_answers(message.scores, message.rows, *sizes)
+            check_rows(message.rows, 0, 0)
+            return message.item, check_scores(message.scores, *sizes)
 
         link = self.scores[message.layer]
-        link.offer(message, message.sequence, decode, 4 * len(message.scores))
+        size = 4 * (len(message.scores) + len(message.rows))
+        link.offer(message, message.sequence, decode, size)
 
     def _on_status(self, message: msg.LayerStatus) -> None:
         if wrong := self._what_is_wrong(message):
@@ -423,9 +427,8 @@ class CoordinatorNode(Participant):
         moved = False
         for layer, link in enumerate(self.scores):
             while (content := link.take()) is not None:
-                item, scores = content
                 with self.changed:
-                    self.logic.add_scores(layer, item, scores)
+                    self.logic.add_scores(layer, *content)
                 moved = True
         self._journal_decisions()
         return moved

@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange
 
 from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
+from dff_nodes.learning.early_exit import make_early_exit
 from dff_nodes.learning.layer import Layer, make_layer
 from dff_nodes.nodes import messages, qos, soundness
 from dff_nodes.nodes.layer_watch import STATE_NAMES
@@ -313,7 +314,8 @@ class LayerNode(Participant):
                 first_item, self.run_id, self.run_config.config_hash
             )
             layer.load_state(tensors)
-            self.worker = LayerWorker(layer, first_item)
+            early_exit = make_early_exit(self.resolved, self.index)
+            self.worker = LayerWorker(layer, first_item, early_exit=early_exit)
         reach(FaultPoint.IN_RESTORE)
         stream, first_item = self.resolved.config.stream, self.worker.next_item
         replay = self.resolved.replay_bytes
@@ -453,11 +455,12 @@ class LayerNode(Participant):
                 sequence,
                 item.number,
                 handled.scores,
+                handled.rows,
                 measure,
                 self.identity,
                 self._now(),
             ),
-            4 * handled.scores.numel(),
+            4 * handled.scores.numel() + 4 * (0 if handled.rows is None else len(handled.rows)),
         )
 
     def _measure(self, item: Item, handled: Handled, computing_s: float) -> None:
