@@ -144,6 +144,8 @@ def _grid(measured: Measured) -> list[float]:
         return []
     spread = measured.deviation[:-1, None].clamp_min(1e-12)
     ks = ((measured.mean[:-1, None] - measured.confidence[:-1]) / spread).flatten().sort().values
+    # Between two samples, so that rounding decides on none.
+    ks = torch.cat(((ks[1:] + ks[:-1]) / 2, ks[-1:] + 1))
     places = torch.linspace(0, len(ks) - 1, GRID).round().long()
     return sorted(set(ks[places].tolist()))
 

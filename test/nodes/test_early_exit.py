@@ -14,6 +14,7 @@ from dff_command import Dff, settings
 
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.fault_points import VARIABLE
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run
 from dff_nodes.schedules.run_reference import run_reference
@@ -91,10 +92,10 @@ def test_a_layer_that_is_killed_changes_no_answer(dff: Dff) -> None:
     run = a_run(dff.folder, 'killed', training__batch_size=20)
     chosen = settings(early_exit__thresholds=[1.1, 2.2])
     expected = ours(run, chosen[1::2])
-    process = dff.start('evaluate', str(run.path), '--json', *chosen)
-    dff.node('layer_1').kill()
-    finished = dff.finish(process)
+    hurt = Dff(dff.folder, dff.environment | {VARIABLE: 'layer_1 AFTER_SCORES 3'})
+    finished = hurt.run('evaluate', str(run.path), '--json', *chosen)
     assert finished.status == 0, finished.errors
+    assert 'layer_1 was ended by SIGKILL' in finished.errors
     assert finished.answer['test_accuracy'] == expected['test_accuracy']
     assert finished.answer['early_exit'] == expected['early_exit']
 
