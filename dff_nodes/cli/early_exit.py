@@ -19,18 +19,19 @@ from dff_nodes.runs.run_folder import RunFolder
 RunTask = Callable[..., dict[str, Any]]
 
 
-def early_exit_overrides(calibration: dict[str, Any]) -> list[str]:
-    """Give the settings that evaluate by a calibration's thresholds."""
-    return [
-        f'early_exit.thresholds={json.dumps(calibration["thresholds"])}',
-        f'early_exit.confidence={calibration["confidence"]}',
-    ]
-
-
 def classification_overrides(calibration: dict[str, Any]) -> list[str]:
     """Give the settings by which the calibrated network classifies."""
     return [
         f'classification.{key}={value}' for key, value in calibration['classification'].items()
+    ]
+
+
+def exit_overrides(calibration: dict[str, Any]) -> list[str]:
+    """Give the settings that evaluate by a calibration's thresholds."""
+    return [
+        *classification_overrides(calibration),
+        f'early_exit.thresholds={json.dumps(calibration["thresholds"])}',
+        f'early_exit.confidence={calibration["confidence"]}',
     ]
 
 
@@ -41,8 +42,9 @@ def compare_early_exit(folder: RunFolder, arguments: argparse.Namespace, run_tas
     Never on the validation samples, on which the thresholds were chosen.
     """
     calibration = folder.early_exit()
-    whole_settings = [*classification_overrides(calibration), 'data.validation_samples=0']
-    exit_settings = [*whole_settings, *early_exit_overrides(calibration)]
+    on_test_set = 'data.validation_samples=0'
+    whole_settings = [*classification_overrides(calibration), on_test_set]
+    exit_settings = [*exit_overrides(calibration), on_test_set]
     whole = _evaluated(folder, arguments, run_task, whole_settings)
     early = _evaluated(folder, arguments, run_task, exit_settings)
     figures = side_by_side(whole, early)

@@ -235,15 +235,16 @@ def classify_task(folder: RunFolder, overrides: list[str], images: Path) -> Task
 
 
 def _finish_classification(task: Task, result: dict[str, Any], emit: Emit) -> None:
-    """Tell the answers: of all layers together first, then of each."""
-    answers = task.coordinator.answers
-    scores = [torch.cat(parts) for parts in zip(*answers, strict=True)]
+    """Tell the answers: of all layers together first, then of each; or who gave them."""
+    coordinator = task.coordinator
+    scores = [torch.cat(parts) for parts in zip(*coordinator.answers, strict=True)]
     emit(
         {
             'event': 'answers',
             'classes': scores[0].argmax(1).tolist(),
             'scores': scores[0].tolist(),
             'layer_classes': [each.argmax(1).tolist() for each in scores[1:]],
+            'answered_by': [int(layer) for part in coordinator.answered_by for layer in part],
         }
     )
 

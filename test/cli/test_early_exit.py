@@ -12,6 +12,7 @@ import pytest
 
 from dff_nodes.cli.__main__ import main
 
+SEVEN = str(Path(__file__).parents[2] / 'doc' / 'seven.png')
 FEW = ['--set', 'training.epochs=4', '--set', 'network=[{units: 30}, {units: 30}]']
 
 
@@ -47,6 +48,22 @@ def test_both_networks_side_by_side_on_the_test_set(
     assert 'Test set of digits, 360 samples' in told.err
     assert main(['evaluate', str(run), '--reference', '--json']) == 0
     assert answer(capsys)['samples'] == 300
+
+
+def test_an_image_is_answered_by_the_first_layer_that_is_sure(
+    run: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(['calibrate', str(run), '--reference', '--max-loss', '100']) == 0
+    capsys.readouterr()
+    words = ['classify', str(run), SEVEN, '--reference', '--json']
+    assert main([*words, '--early-exit']) == 0
+    (early,) = answer(capsys)['answers']
+    assert early['layer'] == 0
+    assert early['layer_classes'] == []
+    assert main(words) == 0
+    (whole,) = answer(capsys)['answers']
+    assert 'layer' not in whole
+    assert whole['layer_classes'][0] == early['class']
 
 
 def test_without_calibration_the_command_is_named(

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -50,21 +49,27 @@ def ours(folder: RunFolder, overrides: list[str]) -> dict[str, Any]:
 
 
 RUNS = {
-    'two streams, all layers': ({'stream__dtype': 'float16'}, ['mean', 'mean']),
+    'two streams, all layers, one is killed': (
+        {'stream__dtype': 'float16'},
+        ['mean', 'mean'],
+        'layer_1 AFTER_SCORES 3',
+    ),
     'two streams, without the first, nobody leaves layer 1': (
         {'classification__layers': 'without_first'},
         ['mean', None],
+        '',
     ),
     'one stream, the last layer, all leave layer 1': (
         {'network': [SOFTMAX] * 3, 'classification__layers': 'last'},
         ['mean', -1e9],
+        '',
     ),
 }
 
 
-@pytest.mark.parametrize(('values', 'wanted'), RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize(('values', 'wanted', 'fault'), RUNS.values(), ids=RUNS)
 def test_an_evaluation_answers_as_in_one_process(
-    dff: Dff, values: dict[str, Any], wanted: list[str | float | None]
+    dff: Dff, values: dict[str, Any], wanted: list[str | float | None], fault: str
 ) -> None:
     run = a_run(dff.folder, 'early', **values)
     means = run_reference('calibrate', run, [], ignore, 0.0)['mean']
@@ -73,8 +78,10 @@ def test_an_evaluation_answers_as_in_one_process(
     ]
     chosen = settings(early_exit__thresholds=thresholds)
     expected = ours(run, chosen[1::2])
-    ros = dff.run('evaluate', str(run.path), '--json', *chosen)
+    hurt = Dff(dff.folder, dff.environment | {VARIABLE: fault})
+    ros = hurt.run('evaluate', str(run.path), '--json', *chosen)
     assert ros.status == 0, ros.errors
+    assert ('layer_1 was ended by SIGKILL' in ros.errors) == bool(fault)
     assert ros.answer['early_exit'] == expected['early_exit']
     assert ros.answer['test_accuracy'] == expected['test_accuracy']
     first, second, last = ros.answer['early_exit']['answered']
@@ -86,25 +93,3 @@ def test_an_evaluation_answers_as_in_one_process(
 
 def ignore(event: dict[str, Any]) -> None:
     """Nobody listens."""
-
-
-def test_a_layer_that_is_killed_changes_no_answer(dff: Dff) -> None:
-    run = a_run(dff.folder, 'killed', training__batch_size=20)
-    chosen = settings(early_exit__thresholds=[1.1, 2.2])
-    expected = ours(run, chosen[1::2])
-    hurt = Dff(dff.folder, dff.environment | {VARIABLE: 'layer_1 AFTER_SCORES 3'})
-    finished = hurt.run('evaluate', str(run.path), '--json', *chosen)
-    assert finished.status == 0, finished.errors
-    assert 'layer_1 was ended by SIGKILL' in finished.errors
-    assert finished.answer['test_accuracy'] == expected['test_accuracy']
-    assert finished.answer['early_exit'] == expected['early_exit']
-
-
-def test_calibrating_over_nodes_chooses_as_in_one_process(dff: Dff) -> None:
-    run = a_run(dff.folder, 'calibrated')
-    ros = dff.run('calibrate', str(run.path), '--max-loss', '3', '--json')
-    assert ros.status == 0, ros.errors
-    written = json.loads(run.early_exit_file.read_text())
-    assert ros.answer == written
-    assert written['max_loss'] == 3
-    assert written == run_reference('calibrate', run, ['early_exit.max_loss=3'], ignore, 0.0)
