@@ -16,6 +16,7 @@ VERBS = {
     'train': 'train a network, one ROS 2 node per layer, and print what it reached',
     'lab': 'train on emulated devices of this machine, with limited links, cores and memory',
     'evaluate': 'measure the accuracy of a trained run on the test set',
+    'calibrate': 'choose how sure a layer must be to answer by itself (early exit)',
     'classify': 'find the class of images with a trained run',
     'check': 'check a configuration and print the run that it describes',
     'compare': 'print finished runs side by side',

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dff_nodes.cli.arguments import add_use_of_weights
+from dff_nodes.cli.early_exit import exit_overrides
 from dff_nodes.cli.evaluate import run_task
 from dff_nodes.cli.view import make_view
 from dff_nodes.data.facts import DataFacts, read_facts
@@ -29,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='dark strokes on a bright ground, for networks trained on bright strokes (MNIST)',
     )
+    parser.add_argument(
+        '--early-exit',
+        action='store_true',
+        help='the first layer that is sure answers (dff calibrate chooses how sure)',
+    )
     add_use_of_weights(parser)
 
 
@@ -36,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Classify."""
     began = time.monotonic()
     folder = open_run(arguments.run)
+    if arguments.early_exit:
+        arguments.set = [*arguments.set, *exit_overrides(folder.early_exit())]
     facts = read_facts(folder.config().data)
     pixels = [read_image(Path(path), facts, arguments.invert) for path in arguments.images]
     view = make_view(sys.stderr)
@@ -53,11 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
             'scores': answers['scores'][index],
             'layer_classes': [each[index] for each in answers['layer_classes']],
         }
+        | ({'layer': answers['answered_by'][index]} if arguments.early_exit else {})
         for index, image in enumerate(arguments.images)
     ]
     for each in found:
-        layers = ', '.join(str(answer) for answer in each['layer_classes'])
-        print(f'{each["image"]}: {each["class"]} (layers: {layers})', file=sys.stderr)
+        layers = 'layers: ' + ', '.join(str(answer) for answer in each['layer_classes'])
+        if 'layer' in each:
+            layers = f'layer_{each["layer"]}'
+        print(f'{each["image"]}: {each["class"]} ({layers})', file=sys.stderr)
     if arguments.json:
         print(json.dumps({'answers': found}))
     return 0

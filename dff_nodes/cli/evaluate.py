@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from dff_nodes.cli.arguments import add_use_of_weights
+from dff_nodes.cli.early_exit import compare_early_exit
 from dff_nodes.cli.view import make_view
 from dff_nodes.runs.run_folder import open_run
 
@@ -18,6 +19,12 @@ from dff_nodes.runs.run_folder import open_run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument('run', help='run folder')
+    parser.add_argument(
+        '--early-exit',
+        action='store_true',
+        help='on the test set, first with the whole network, then with samples answered by the '
+        'first layer that is sure (dff calibrate chooses how sure)',
+    )
     add_use_of_weights(parser)
 
 
@@ -25,6 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate."""
     began = time.monotonic()
     folder = open_run(arguments.run)
+    if arguments.early_exit:
+        return compare_early_exit(folder, arguments, run_task)
     view = make_view(sys.stderr)
     try:
         result = run_task('evaluate', folder, arguments, view, began)
@@ -38,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         'wire_bytes': result['wire_bytes'],
         'weights_sha256': result['weights_sha256'],
     }
+    if 'early_exit' in result:
+        figures['early_exit'] = result['early_exit']
     each = ', '.join(f'{accuracy:.2%}' for accuracy in figures['layer_accuracy'])
     print(
         f'test accuracy {figures["test_accuracy"]:.2%} on {figures["samples"]} samples '

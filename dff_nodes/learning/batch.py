@@ -29,6 +29,10 @@ class Batch:
     """int64 [samples], wrong classes"""
     candidates: int = 1
     """rows of `positive` for each sample, sample by sample"""
+    rows: Tensor | None = None
+    """early exit: int64 [samples], positions within the item, ascending; None: all of it"""
+    running: Tensor | None = None
+    """early exit: float32 [samples, classes], scores of the layers before, where they add up"""
 
     @property
     def samples(self) -> int:

@@ -35,7 +35,7 @@ from dff_nodes.runs.result import RunFigures, build_result
 from dff_nodes.schedules.decisions import decisions
 from dff_nodes.schedules.progress import evaluation_event
 from dff_nodes.schedules.task import Task, make_task
-from dff_nodes.stream.codec import Rejected, check_scores, encode
+from dff_nodes.stream.codec import Rejected, check_answers, check_rows, check_scores, encode
 from dff_nodes.stream.item import Item, Kind
 from dff_nodes.stream.receiver import Receiver
 
@@ -112,11 +112,15 @@ class CoordinatorNode(RunHost):
             if message.measure > msg.Goodness.READOUT:
                 raise Rejected(f'measure {message.measure} is unknown')
             expected = (self.logic.samples_of(planned), self.resolved.facts.classes)
-            scores = check_scores(message.scores, message.samples, message.classes, expected)
-            return message.item, scores
+            sizes = (message.samples, message.classes, expected)
+            if self.resolved.has_early_exit:
+                return message.item, *check_answers(message.scores, message.rows, *sizes)
+            check_rows(message.rows, 0, 0)
+            return message.item, check_scores(message.scores, *sizes)
 
         link = self.scores[message.layer]
-        link.offer(message, message.sequence, decode, 4 * len(message.scores))
+        size = 4 * (len(message.scores) + len(message.rows))
+        link.offer(message, message.sequence, decode, size)
 
     # ---- the worker thread ---------------------------------------------------------------
 
@@ -240,9 +244,8 @@ class CoordinatorNode(RunHost):
         moved = False
         for layer, link in enumerate(self.scores):
             while (content := link.take()) is not None:
-                item, scores = content
                 with self.changed:
-                    self.logic.add_scores(layer, item, scores)
+                    self.logic.add_scores(layer, *content)
                 moved = True
         self._journal_decisions()
         return moved
@@ -373,7 +376,7 @@ class CoordinatorNode(RunHost):
 def _task(node: Participant) -> Task:
     """Make what the node's parameters describe."""
     return make_task(
-        task=node.parameter('task', 'train', 'train, evaluate or classify'),
+        task=node.parameter('task', 'train', 'train, evaluate, calibrate or classify'),
         config=node.parameter('config', '', 'configuration file; empty: the digits'),
         overrides=json.loads(node.parameter('set', '[]', 'JSON list of key=value overrides')),
         runs=Path(node.parameter('runs', 'runs', 'folder that holds the run folders')),

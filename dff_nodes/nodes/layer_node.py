@@ -12,6 +12,7 @@ from typing import NoReturn
 from dff_msgs import msg
 
 from dff_nodes.learning.compute import compute_device, prepare_torch
+from dff_nodes.learning.early_exit import make_early_exit
 from dff_nodes.learning.layer import Layer, make_layer
 from dff_nodes.nodes import messages, qos
 from dff_nodes.nodes.link import IncomingLink, OutgoingLink, Rewound, Stopped
@@ -179,7 +180,8 @@ class LayerNode(RunMember):
                 first_item, self.run_id, self.run_config.config_hash
             )
             layer.load_state(tensors)
-            self.worker = LayerWorker(layer, first_item)
+            early_exit = make_early_exit(self.resolved, self.index)
+            self.worker = LayerWorker(layer, first_item, early_exit=early_exit)
         reach(FaultPoint.IN_RESTORE)
         stream, first_item = self.resolved.config.stream, self.worker.next_item
         replay = self.resolved.replay_bytes
@@ -312,11 +314,12 @@ class LayerNode(RunMember):
                 sequence,
                 item.number,
                 handled.scores,
+                handled.rows,
                 measure,
                 self.identity,
                 self._now(),
             ),
-            4 * handled.scores.numel(),
+            4 * handled.scores.numel() + 4 * (0 if handled.rows is None else len(handled.rows)),
         )
 
     def _measure(self, item: Item, handled: Handled, computing_s: float) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dff_nodes.runs.chunks import Chunk
 from dff_nodes.runs.metrics import MetricsRow
-from dff_nodes.stream.codec import WireItem
+from dff_nodes.stream.codec import WireItem, rows_out, scores_out
 from dff_nodes.stream.credit import Credit
 
 
@@ -58,6 +58,8 @@ def activations(wire: WireItem, sender: Sender, stamp: Time) -> msg.Activations:
         negative_labels=wire.negative_labels,
         positive=wire.positive,
         negative=wire.negative,
+        rows=wire.rows,
+        running_scores=wire.running_scores,
     )
 
 
@@ -77,15 +79,27 @@ def wire_item(message: msg.Activations) -> WireItem:
         negative_labels=message.negative_labels,
         positive=message.positive,
         negative=message.negative,
+        rows=message.rows,
+        running_scores=message.running_scores,
     )
 
 
 def goodness(
-    layer: int, sequence: int, item: int, scores: Tensor, measure: int, sender: Sender, stamp: Time
+    layer: int,
+    sequence: int,
+    item: int,
+    scores: Tensor,
+    rows: Tensor | None,
+    measure: int,
+    sender: Sender,
+    stamp: Time,
 ) -> msg.Goodness:
-    """Make the message of a layer's class scores; scores: float32 [samples, classes]."""
-    values = array('f')
-    values.frombytes(memoryview(scores.cpu().contiguous().numpy()).cast('B'))
+    """
+    Make the message of a layer's class scores.
+
+    :param scores: float32 [samples, classes].
+    :param rows: early exit: int64 [samples], which samples of the item these are.
+    """
     return msg.Goodness(
         stamp=stamp,
         run_id=run_id_bytes(sender.run_id),
@@ -96,7 +110,8 @@ def goodness(
         measure=measure,
         samples=scores.shape[0],
         classes=scores.shape[1],
-        scores=values,
+        scores=scores_out(scores),
+        rows=rows_out(rows),
     )
 
 

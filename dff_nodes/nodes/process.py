@@ -22,7 +22,7 @@ EVENTS_VARIABLE = 'DFF_EVENTS'
 """json: the coordinator writes its events to standard output, for the command that started it"""
 REPLACED_STATUS = 3
 """exit status of a node that another one has replaced: no failure, nor to be started again"""
-LAST_EVENTS = ('result', 'evaluated', 'answers')
+LAST_EVENTS = ('result', 'evaluated', 'calibrated', 'answers')
 """one of these ends what a coordinator tells, and says what came of its run"""
 
 

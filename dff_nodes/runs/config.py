@@ -178,6 +178,32 @@ class EvaluationConfig(Section):
     )
 
 
+class EarlyExitConfig(Section):
+    """
+    Which samples of an evaluation a layer answers itself, LightFF 2404.05241.
+
+    `dff calibrate` chooses the thresholds and `dff evaluate --early-exit` evaluates with them;
+    training knows none.
+    """
+
+    thresholds: list[float | None] | None = Field(
+        None,
+        description='of each layer but the last: it answers the samples whose confidence reaches '
+        'that, and they travel no further; null: none. Without the list no layer does',
+    )
+    confidence: Literal['score', 'margin'] = Field(
+        'score',
+        description='score: the highest class score of the layers so far (LightFF); margin: by '
+        'how much it exceeds the second highest',
+    )
+    max_loss: float = Field(
+        0.1,
+        ge=0,
+        le=100,
+        description='points of accuracy on the validation samples that dff calibrate may give up',
+    )
+
+
 class StreamConfig(Section):
     """How items travel."""
 
@@ -360,6 +386,11 @@ class Config(Section):
         ClassificationConfig(), description='how a class is found'
     )
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description='when it is measured')
+    early_exit: EarlyExitConfig = Field(
+        EarlyExitConfig(),
+        description='which samples pass only some of the layers',
+        json_schema_extra=NO_EFFECT,
+    )
     stream: StreamConfig = Field(StreamConfig(), description='how items travel')
     metrics: MetricsConfig = Field(
         MetricsConfig(), description='what is written', json_schema_extra=NO_EFFECT
@@ -431,6 +462,16 @@ class Config(Section):
             raise ValueError(
                 "classification.layers must be 'all' for a network of one layer, "
                 "got 'without_first'"
+            )
+        return self
+
+    @model_validator(mode='after')
+    def _every_layer_but_the_last_has_a_threshold(self) -> Config:
+        thresholds = self.early_exit.thresholds
+        if thresholds is not None and len(thresholds) != len(self.network) - 1:
+            raise ValueError(
+                f'early_exit.thresholds must have one entry for each of the '
+                f'{len(self.network) - 1} layers before the last, got {len(thresholds)}'
             )
         return self
 

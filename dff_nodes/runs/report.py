@@ -30,6 +30,7 @@ def render(run: RunRecord) -> str:
         _tiles(run),
         _notices(run),
         _accuracy(run),
+        _early_exit(run),
         _learning(run),
         _speed(run),
         _network(run),
@@ -224,6 +225,53 @@ def color(layer: int, layers: int) -> str:
         for at in (1, 3, 5)
     )
     return '#' + ''.join(f'{part:02x}' for part in mixed)
+
+
+# ---- early exit --------------------------------------------------------------------------
+
+
+def _early_exit(run: RunRecord) -> str:
+    """Draw what could be saved by early exit and at what cost; nothing for other runs."""
+    chosen = run.early_exit
+    if chosen is None:
+        return ''
+    note = (
+        f'On {units.number(chosen["validation_samples"])} validation samples, one k for all '
+        'layers along each curve (threshold = mean - k * std). Chosen: '
+        f'{units.percent(chosen["macs_saved"])} saved, accuracy '
+        f'{units.percent(chosen["accuracy"], 2)} instead of '
+        f'{units.percent(chosen["whole_accuracy"], 2)}, by {chosen["confidence"]}.'
+    )
+    lines = [
+        Line(f'by {kind}', [_trade_off(each) for each in curve], fill)
+        for (kind, curve), fill in zip(chosen['curve'].items(), (STRONG, SCALE[4]), strict=False)
+    ]
+    lines.append(Line('chosen', [_trade_off(chosen)], INK, 'strong'))
+    lines.append(Line('whole network', [(0.0, chosen['whole_accuracy'])], PALE))
+    chart = LineChart('Accuracy by MACs saved', 'MACs saved, %', lines, note, percent=True)
+    answered = sum(chosen['answered'])
+    bars = [
+        Bar(name, count, units.percent(count / answered), color(layer, len(run.layers)))
+        for layer, (name, count) in enumerate(zip(run.layers, chosen['answered'], strict=True))
+    ]
+    shares = BarChart(
+        'Answered by each layer', {'samples': bars}, _threshold_note(run), with_legend=False
+    )
+    return f'<h2>Early exit</h2><div class="cards">{_card(chart)}{_bars_card(shares)}</div>'
+
+
+def _trade_off(point: dict[str, Any]) -> tuple[float, float]:
+    return 100 * point['macs_saved'], point['accuracy']
+
+
+def _threshold_note(run: RunRecord) -> str:
+    """Tell how sure each layer must be."""
+    chosen = run.early_exit or {}
+    each = [
+        f'{name}: never' if k is None else f'{name}: {threshold:.4g} (k {k:.3g})'
+        for name, k, threshold in zip(run.layers, chosen['k'], chosen['thresholds'], strict=False)
+    ]
+    return f'Least {chosen["confidence"]} of {", ".join(each)}; the last layer always answers.'
 
 
 # ---- learning ----------------------------------------------------------------------------

@@ -28,6 +28,7 @@ LEAST_SAVE_SHARE = 0.2
 """of the room for replay, after which layers save where the room holds few items"""
 USUAL_REPLAY_BYTES = 32_000_000
 LABEL_BYTES = 2
+ROW_BYTES = SCORE_BYTES = 4
 ORDER = 'norm_activation'
 DTYPE_BYTES = {'uint8': 1, 'float16': 2, 'float32': 4}
 
@@ -57,6 +58,8 @@ class LayerShape:
     """of them those of its rule"""
     widest: int
     """numbers of one sample where the layer has most of them"""
+    macs: int
+    """multiplications with a weight, of one row through the layer itself"""
     readout_classes: int
     """classes of the layer's read-out on SCORE items, 0 without one"""
     config: LayerConfig
@@ -158,6 +161,7 @@ class ResolvedRun:
             matrix_parameters=outcome.matrix_parameters,
             head_parameters=head,
             widest=outcome.widest,
+            macs=outcome.macs,
             readout_classes=readout,
             config=layer,
             optimizer=layer.optimizer or self.config.training.optimizer,
@@ -215,6 +219,22 @@ class ResolvedRun:
         rows = self.config.streams * self.config.training.batch_size
         return max(1, rows // self.candidates)
 
+    @property
+    def has_early_exit(self) -> bool:
+        """Whether layers answer samples of an evaluation on the way."""
+        return self.config.early_exit.thresholds is not None
+
+    def adds_up_scores(self, layer: int) -> bool:
+        """Whether the scores of the layers before are needed at a layer, for an early exit."""
+        first = {'all': 0, 'without_first': 1, 'last': layer}[self.config.classification.layers]
+        return self.has_early_exit and layer > first
+
+    def exit_bytes(self, layer: int) -> int:
+        """Bytes beside the rows of one sample that tell which it is, and its scores so far."""
+        if not self.has_early_exit or layer == 0:
+            return 0
+        return ROW_BYTES + SCORE_BYTES * self.facts.classes * self.adds_up_scores(layer)
+
     def arriving(self, layer: int) -> tuple[Shape, str]:
         """Shape and element type of one row that arrives at a layer."""
         if layer == 0:
@@ -243,7 +263,8 @@ class ResolvedRun:
     def hop_bytes(self, layer: int, kind: str, samples: int) -> int:
         """Payload of an item of a kind that arrives at a layer, its labels included."""
         row = self.rows(layer, kind) * self.row_bytes(layer)
-        return samples * (row + LABEL_BYTES * self.labels(layer, kind))
+        beside = self.exit_bytes(layer) if kind == 'EVALUATE' else 0
+        return samples * (row + LABEL_BYTES * self.labels(layer, kind) + beside)
 
     def item_bytes(self, layer: int) -> int:
         """Payload of the largest item that arrives at a layer."""

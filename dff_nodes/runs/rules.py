@@ -46,6 +46,10 @@ class Rule(Section):
         """
         return 0
 
+    def macs(self, output_shape: Shape, classes: int) -> int:
+        """Count the multiplications with a weight of the class scores of one sample."""
+        return 0
+
 
 class PairRule(Rule):
     """A two-stream rule: what a layer maximises for positives, minimises for negatives."""
@@ -111,6 +115,10 @@ class HeadRule(Rule):
         """See Rule.parameters."""
         return (head_features(output_shape, self.head_inputs) + 1) * classes
 
+    def macs(self, output_shape: Shape, classes: int) -> int:
+        """See Rule.macs."""
+        return head_features(output_shape, self.head_inputs) * classes
+
 
 class SoftmaxHeadRule(HeadRule):
     """
@@ -175,6 +183,11 @@ class SpatialGoodnessRule(Rule):
         4, ge=1, le=64, description='each map is cut into so many patches along each side'
     )
 
+    def macs(self, output_shape: Shape, classes: int) -> int:
+        """See Rule.macs."""
+        height, width, channels = output_shape
+        return min(height, self.patches) * min(width, self.patches) * channels * classes
+
 
 class BlockGoodnessRule(Rule):
     """
@@ -191,6 +204,11 @@ class BlockGoodnessRule(Rule):
         """See Rule.parameters."""
         kernel = self.kernel**2 if len(output_shape) == 3 else 1
         return (kernel * output_shape[-1] + 1) * classes
+
+    def macs(self, output_shape: Shape, classes: int) -> int:
+        """See Rule.macs; the auxiliary convolution keeps the size of the maps."""
+        kernel = self.kernel**2 if len(output_shape) == 3 else 1
+        return kernel * math.prod(output_shape) * classes
 
 
 class BlockSoftmaxRule(HeadRule):

@@ -57,6 +57,7 @@ class RunFolder:
         self.log = path / 'log'
         self.journal_file = path / 'journal'
         self.result_file = path / 'result.json'
+        self.early_exit_file = path / 'early_exit.json'
 
     @property
     def name(self) -> str:
@@ -70,6 +71,29 @@ class RunFolder:
     def result(self) -> dict[str, Any]:
         """Read result.json; raises ConfigError if the run did not finish."""
         return _read_json(self.result_file, f'run {self.name} has not finished')
+
+    def write_early_exit(self, calibration: dict[str, Any]) -> None:
+        """Write early_exit.json whole."""
+        text = json.dumps(calibration, indent=2) + '\n'
+        write_atomically(self.early_exit_file, text.encode())
+
+    def early_exit(self) -> dict[str, Any]:
+        """
+        Read early_exit.json.
+
+        :raises ConfigError: if the run was not calibrated, or trained on since.
+        """
+        tree = _read_json(
+            self.early_exit_file,
+            f'run {self.path} is not calibrated, choose its thresholds with '
+            f'dff calibrate {self.path}',
+        )
+        if tree.get('weights_sha256') != self.result().get('weights_sha256'):
+            raise ConfigError(
+                f'{self.early_exit_file} is of other weights than the run has now: choose its '
+                f'thresholds again with dff calibrate {self.path}'
+            )
+        return tree
 
     def history(self) -> list[dict[str, Any]]:
         """Read the evaluations of a run so far."""

@@ -25,6 +25,8 @@ class RunRecord:
     """evaluations in their order: epoch, split, samples, accuracy, layer_accuracy"""
     rows: list[MetricsRow]
     """in the order of the items; what was trained again after a restart is there once"""
+    early_exit: dict[str, Any] | None = None
+    """what dff calibrate chose, see RunFolder.early_exit"""
 
     @property
     def layers(self) -> list[str]:
@@ -55,7 +57,9 @@ def read_run(folder: RunFolder) -> RunRecord:
     history = folder.history()
     rows = read_metrics(folder.metrics_file) if folder.metrics_file.exists() else []
     text = folder.config_file.read_text(encoding='utf-8') if folder.config_file.exists() else ''
-    return RunRecord(folder.name, folder.config(), text, result, history, without_repeats(rows))
+    early_exit = folder.early_exit() if result and folder.early_exit_file.exists() else None
+    rows = without_repeats(rows)
+    return RunRecord(folder.name, folder.config(), text, result, history, rows, early_exit)
 
 
 def without_repeats(rows: list[MetricsRow]) -> list[MetricsRow]:

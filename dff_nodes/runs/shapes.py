@@ -35,6 +35,8 @@ class Outcome:
     """of them those of weight matrices and convolutions"""
     widest: int
     """numbers of one sample where there are most of them: before pooling, inside a block"""
+    macs: int = 0
+    """multiplications with a weight, of one pass of one sample"""
 
 
 def body_shape(layer: LayerConfig, shape: Shape, field: str) -> Shape:
@@ -77,14 +79,15 @@ def _check_skip(layer: ConvolutionLayer, shape: Shape, field: str) -> None:
 
 
 def _through(parts: list[AnyPart], shape: Shape, field: str) -> Outcome:
-    parameters = matrices = widest = 0
+    parameters = matrices = widest = macs = 0
     for index, part in enumerate(parts):
         outcome = part_outcome(part, shape, f'{field}.parts[{index}]')
         widest += outcome.widest
         shape = outcome.shape
         parameters += outcome.parameters
         matrices += outcome.matrix_parameters
-    return Outcome(shape, parameters, matrices, widest)
+        macs += outcome.macs
+    return Outcome(shape, parameters, matrices, widest, macs)
 
 
 def part_outcome(part: AnyPart, shape: Shape, field: str) -> Outcome:
@@ -98,7 +101,7 @@ def part_outcome(part: AnyPart, shape: Shape, field: str) -> Outcome:
         norm = 2 * part.units if part.normalization != 'none' else 0
         bias = part.units if part.normalization != 'batch' else 0
         widest = max(part.units, math.prod(shape))
-        return Outcome((part.units,), weights + bias + norm, weights, widest)
+        return Outcome((part.units,), weights + bias + norm, weights, widest, weights)
     return _through_convolution(part, shape, field)
 
 
@@ -122,12 +125,14 @@ def _through_convolution(part: ConvolutionPart, shape: Shape, field: str) -> Out
             f'padding, got {part.kernel}'
         )
     widest = max(height * width * part.channels, math.prod(shape))
+    places = height * width
     if part.pool > 1:
         height, width = _pooled(height, width, part.pool, f'{field}.pool')
     weights = part.channels * (channels // part.groups) * part.kernel**2
     norm = 2 * part.channels if part.normalization != 'none' else 0
     bias = part.channels if part.normalization != 'batch' else 0
-    return Outcome((height, width, part.channels), weights + bias + norm, weights, widest)
+    shape = (height, width, part.channels)
+    return Outcome(shape, weights + bias + norm, weights, widest, places * weights)
 
 
 def _pooled(height: int, width: int, size: int, field: str) -> tuple[int, int]:
@@ -161,9 +166,17 @@ def _torchvision_outcome(
     with torch.device('meta'):
         body = build_parts(network, list(parts), f'{field}.parts', shape[2])
         widths: list[int] = []
+        macs: list[int] = []
+
+        def count(module: torch.nn.Module, _: object, maps: torch.Tensor) -> None:
+            widths.append(maps.numel())
+            weight = getattr(module, 'weight', None)
+            if weight is not None and weight.dim() > 1:
+                macs.append(maps.numel() * weight[0].numel())
+
         for module in body.modules():
             if not list(module.children()):
-                module.register_forward_hook(lambda _, __, maps: widths.append(maps.numel()))
+                module.register_forward_hook(count)
         try:
             maps = body.eval()(torch.empty(1, shape[2], *shape[:2]))
         except RuntimeError as error:
@@ -174,4 +187,5 @@ def _torchvision_outcome(
     counted = list(body.parameters())
     matrices = sum(each.numel() for each in counted if each.dim() > 1)
     parameters = sum(each.numel() for each in counted)
-    return Outcome((height, width, channels), parameters, matrices, sum(widths) // 3)
+    shape = (height, width, channels)
+    return Outcome(shape, parameters, matrices, sum(widths) // 3, sum(macs))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from dff_nodes.learning.early_exit import EarlyExit
 from dff_nodes.learning.layer import Layer, TrainFigures
 from dff_nodes.stream.item import Item, Kind
 
@@ -21,6 +22,8 @@ class Handled:
     """the item for the next layer"""
     scores: Tensor | None = None
     """float32 [samples, classes] for the coordinator"""
+    rows: Tensor | None = None
+    """early exit: int64 [samples], which samples of the item the scores are of"""
     figures: TrainFigures | None = None
 
 
@@ -35,10 +38,19 @@ class LayerWorker:
     :param first_item: number of the first item to come.
     :param scored: class scores that came of the items before it.
     :param applied: digest of the items before it.
+    :param early_exit: parts the batches of an evaluation; None where all samples go on.
     """
 
-    def __init__(self, layer: Layer, first_item: int, scored: int = 0, applied: str = '') -> None:
+    def __init__(
+        self,
+        layer: Layer,
+        first_item: int,
+        scored: int = 0,
+        applied: str = '',
+        early_exit: EarlyExit | None = None,
+    ) -> None:
         self.layer = layer
+        self.early_exit = early_exit
         self.next_item = first_item
         self.scored = scored
         self.applied = applied
@@ -62,7 +74,17 @@ class LayerWorker:
         if item.kind == Kind.SCORE:
             batch, scores = self.layer.score(item.batch)
             return Handled(replace(item, batch=batch), scores)
+        if item.kind == Kind.EVALUATE and self.early_exit is not None:
+            return self._evaluate_and_part(item)
         if item.kind == Kind.EVALUATE:
             batch, scores = self.layer.evaluate(item.batch)
             return Handled(replace(item, batch=batch), scores)
         return Handled(item)
+
+    def _evaluate_and_part(self, item: Item) -> Handled:
+        """Answer the samples that this layer is sure of; without any left there is no pass."""
+        if item.batch.samples:
+            parted = self.early_exit.part(item.batch, *self.layer.evaluate(item.batch))
+        else:
+            parted = self.early_exit.nothing()
+        return Handled(replace(item, batch=parted.passed_on), parted.scores, parted.rows)

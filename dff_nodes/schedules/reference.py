@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
+from dff_nodes.learning.early_exit import make_early_exit
 from dff_nodes.learning.layer import make_layer
 from dff_nodes.runs.memory import peak_rss_mb, rss_mb
 from dff_nodes.runs.metrics import MetricsAverage, MetricsRow
@@ -55,7 +56,10 @@ class ReferenceRun:
         self.layers = [
             make_layer(resolved, index, device) for index in range(len(resolved.layers))
         ]
-        self.workers = [LayerWorker(layer, first_item) for layer in self.layers]
+        self.workers = [
+            LayerWorker(layer, first_item, early_exit=make_early_exit(resolved, index))
+            for index, layer in enumerate(self.layers)
+        ]
         self.coordinator = coordinator
         self.trained_samples = 0
 
@@ -86,7 +90,7 @@ class ReferenceRun:
             began = time.monotonic()
             handled = worker.handle(item)
             if handled.scores is not None:
-                self.coordinator.add_scores(index, item.number, handled.scores)
+                self.coordinator.add_scores(index, item.number, handled.scores, handled.rows)
             now = time.monotonic()
             average = self._averages[index]
             average.add(handled.figures, samples, now - began)

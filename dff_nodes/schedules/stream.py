@@ -17,6 +17,7 @@ from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import Augmentation
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.classification import combine, correct, used_scores
+from dff_nodes.learning.early_exit import joined
 from dff_nodes.learning.negatives import (
     hardest_labels,
     hybrid_images,
@@ -49,6 +50,14 @@ class _Tally:
     """of all layers together, then of each"""
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """What one layer told of an item."""
+
+    scores: Tensor
+    rows: Tensor | None
+
+
 class StreamCoordinator:
     """
     Feeds the items of a run and turns the layers' scores into negatives and accuracy.
@@ -76,7 +85,12 @@ class StreamCoordinator:
         self.layers = len(resolved.config.network)
         self.evaluations: list[Evaluation] = []
         self.answers: list[list[Tensor]] = []
-        """of an EvaluationPlan: scores together and of each layer, chunk by chunk"""
+        """
+        of an EvaluationPlan: scores together and of each layer, chunk by chunk; by early exit only
+        those of the layers up to the one that answered
+        """
+        self.answered_by: list[Tensor] = []
+        """by early exit: which layer answered each sample, int64 [samples], chunk by chunk"""
         self.save_next = False
         """whether layers save their state behind the next item; changes no result"""
         self.first_item = plan.first_item if first_item is None else first_item
@@ -86,7 +100,7 @@ class StreamCoordinator:
         self._tallies: dict[tuple[int, Split], _Tally] = {}
         self._awaited: deque[PlannedItem] = deque()
         self._scored = scored_items(plan)
-        self._scores: dict[int, list[Tensor | None]] = {}
+        self._scores: dict[int, list[_Scored | None]] = {}
         for decision in decided:
             self._recall(decision)
         self.rewind(self.first_item, decided)
@@ -179,12 +193,16 @@ class StreamCoordinator:
         chunk = self._chunk(planned)
         return chunk.stop - chunk.start
 
-    def add_scores(self, layer: int, item: int, scores: Tensor) -> None:
+    def add_scores(
+        self, layer: int, item: int, scores: Tensor, rows: Tensor | None = None
+    ) -> None:
         """
         Take one layer's class scores of one item; each layer's come in the order of the items.
 
         :param scores: float32 [samples, classes].
-        :raises ValueError: if no scores of that item and layer are awaited.
+        :param rows: by early exit: int64 [samples], which samples of the item these are.
+        :raises ValueError: if no scores of that item and layer are awaited, or if not each of its
+            samples was answered once.
         """
         if not self._awaited:
             self.scored_item(self.settled)
@@ -195,7 +213,7 @@ class StreamCoordinator:
         awaited = self._scores.setdefault(item, [None] * self.layers) if known else None
         if awaited is None or awaited[layer] is not None:
             raise ValueError(f'no scores of item {item} are awaited from layer_{layer}')
-        awaited[layer] = scores.cpu()
+        awaited[layer] = _Scored(scores.cpu(), rows)
         while self._awaited and self._is_complete(self._awaited[0].number):
             planned = self._awaited.popleft()
             self.settled += 1
@@ -254,11 +272,15 @@ class StreamCoordinator:
         classes, seed = self.resolved.facts.classes, self.resolved.config.seed
         return random_labels(self.dataset.y_train, classes, seed, 'fixed')
 
-    def _settle(self, planned: PlannedItem, scores: list[Tensor]) -> None:
+    def _settle(self, planned: PlannedItem, scored: list[_Scored]) -> None:
         """All layers have scored an item: choose its negatives, or count its answers."""
         negatives, correct = None, ()
+        scores = [each.scores for each in scored]
         if planned.kind == Kind.EVALUATE:
-            correct = self._answer(planned, scores)
+            if self.resolved.has_early_exit:
+                correct = self._parted_answer(planned, scored)
+            else:
+                correct = self._answer(planned, scores)
             self._count(planned, correct)
         elif self.resolved.config.training.negatives.mode == 'adaptive':
             negatives = self._adaptive_negatives(planned, scores)
@@ -285,6 +307,18 @@ class StreamCoordinator:
         if isinstance(self.plan, EvaluationPlan):
             self.answers.append([together, *scores])
         return tuple(correct(each, labels) for each in (together, *scores))
+
+    def _parted_answer(self, planned: PlannedItem, scored: list[_Scored]) -> tuple[int, ...]:
+        """Right answers by early exit, of whichever layers gave them."""
+        _, all_labels = self._split(planned.split)
+        parts = [(each.rows, each.scores) for each in scored]
+        try:
+            scores, answered_by = joined(parts, self.samples_of(planned))
+        except ValueError as error:
+            raise ValueError(f'item {planned.number}: {error}') from None
+        self.answers.append([scores])
+        self.answered_by.append(answered_by)
+        return (correct(scores, all_labels[self._chunk(planned)]),)
 
     def _count(self, planned: PlannedItem, right: Sequence[int]) -> None:
         """Count the answers of an EVALUATE item; the last one completes its evaluation."""

@@ -1,6 +1,6 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a run does, over ROS 2 or in one process: train, evaluate or classify."""
+"""What a run does, over ROS 2 or in one process: train, evaluate, calibrate or classify."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from dff_nodes.runs.config_file import ConfigError, load_config
 from dff_nodes.runs.journal import Journal, JournalError, read_journal
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run, default_name, open_run
+from dff_nodes.schedules.calibrate import calibration, calibration_data, check_calibration
 from dff_nodes.schedules.decisions import decisions
+from dff_nodes.schedules.exit_figures import exit_figures
 from dff_nodes.schedules.plan import EvaluationPlan, TrainingPlan
 from dff_nodes.schedules.stream import StreamCoordinator
 
@@ -68,7 +70,7 @@ def make_task(
     """
     Make the task that a command or a node's parameters describe.
 
-    :param task: train, evaluate or classify.
+    :param task: train, evaluate, calibrate or classify.
     :param config: configuration file of a new run.
     :param overrides: key=value settings.
     :param run: name of the run below `runs`; for a new run it may be empty.
@@ -85,9 +87,13 @@ def make_task(
         return train_task(folder)
     if task == 'evaluate':
         return evaluate_task(open_run(runs / run), overrides)
+    if task == 'calibrate':
+        return calibrate_task(open_run(runs / run), overrides)
     if task == 'classify':
         return classify_task(open_run(runs / run), overrides, Path(images))
-    raise ConfigError(f"parameter task must be 'train', 'evaluate' or 'classify', got {task!r}")
+    raise ConfigError(
+        f"parameter task must be 'train', 'evaluate', 'calibrate' or 'classify', got {task!r}"
+    )
 
 
 def train_folder(config: str, overrides: list[str], runs: Path, run: str) -> RunFolder:
@@ -117,6 +123,11 @@ def train_task(folder: RunFolder, first_item: int | None = None) -> Task:
     :raises ConfigError: if the journal is there but not of this run.
     """
     config = folder.config()
+    if config.early_exit.thresholds is not None:
+        raise ConfigError(
+            'early_exit.thresholds must be null for training, which evaluates every layer on '
+            'every sample: dff calibrate chooses them afterwards'
+        )
     dataset = load_dataset(config.data, config.seed)
     resolved = resolve(config, dataset.facts)
     plan = TrainingPlan(resolved)
@@ -190,7 +201,31 @@ def evaluate_task(folder: RunFolder, overrides: list[str]) -> Task:
 
 
 def _finish_evaluation(task: Task, result: dict[str, Any], emit: Emit) -> None:
+    if task.resolved.has_early_exit:
+        result = result | {'early_exit': exit_figures(task.resolved, task.coordinator)}
     emit({'event': 'evaluated', 'result': result})
+
+
+def calibrate_task(folder: RunFolder, overrides: list[str]) -> Task:
+    """Choose the thresholds of an early exit, on samples that a run has set aside."""
+    check_calibration(folder)
+    overrides = [*overrides, 'early_exit.thresholds=null']
+    config = _same_network(folder, overrides)
+    dataset = load_dataset(folder.config().data, config.seed)
+    return _evaluation(folder, config, calibration_data(dataset), _finish_calibration)
+
+
+def _finish_calibration(task: Task, result: dict[str, Any], emit: Emit) -> None:
+    validation_samples = task.folder.config().data.validation_samples
+    found = {
+        'run': task.folder.name,
+        'config_hash': task.config_hash,
+        'weights_sha256': result['weights_sha256'],
+        'classification': task.resolved.config.classification.model_dump(mode='json'),
+        **calibration(task.resolved, task.coordinator, validation_samples),
+    }
+    task.folder.write_early_exit(found)
+    emit({'event': 'calibrated', 'result': found})
 
 
 def classify_task(folder: RunFolder, overrides: list[str], images: Path) -> Task:
@@ -206,15 +241,16 @@ def classify_task(folder: RunFolder, overrides: list[str], images: Path) -> Task
 
 
 def _finish_classification(task: Task, result: dict[str, Any], emit: Emit) -> None:
-    """Tell the answers: of all layers together first, then of each."""
-    answers = task.coordinator.answers
-    scores = [torch.cat(parts) for parts in zip(*answers, strict=True)]
+    """Tell the answers: of all layers together first, then of each; or who gave them."""
+    coordinator = task.coordinator
+    scores = [torch.cat(parts) for parts in zip(*coordinator.answers, strict=True)]
     emit(
         {
             'event': 'answers',
             'classes': scores[0].argmax(1).tolist(),
             'scores': scores[0].tolist(),
             'layer_classes': [each.argmax(1).tolist() for each in scores[1:]],
+            'answered_by': [int(layer) for part in coordinator.answered_by for layer in part],
         }
     )
 

@@ -44,12 +44,15 @@ class WireItem:
     negative_labels: array
     positive: array
     negative: array
+    rows: array
+    running_scores: array
 
     @property
     def payload_bytes(self) -> int:
         """Bytes of samples and labels."""
         labels = len(self.labels) + len(self.negative_labels)
-        return len(self.positive) + len(self.negative) + 2 * labels
+        beside = len(self.rows) + len(self.running_scores)
+        return len(self.positive) + len(self.negative) + 2 * labels + 4 * beside
 
 
 def encode(item: Item) -> WireItem:
@@ -71,12 +74,14 @@ def encode(item: Item) -> WireItem:
         negative_labels=_labels_out(batch.negative_labels),
         positive=_bytes_out(batch.positive),
         negative=_bytes_out(batch.negative),
+        rows=rows_out(batch.rows),
+        running_scores=scores_out(batch.running),
     )
 
 
 def _bytes_out(tensor: Tensor | None) -> array:
     out = array('B')
-    if tensor is not None:
+    if tensor is not None and tensor.numel():
         out.frombytes(memoryview(tensor.cpu().contiguous().numpy()).cast('B'))
     return out
 
@@ -85,6 +90,22 @@ def _labels_out(labels: Tensor | None) -> array:
     out = array('H')
     if labels is not None:
         out.frombytes(labels.numpy().astype('<u2').tobytes())
+    return out
+
+
+def rows_out(rows: Tensor | None) -> array:
+    """Give positions of samples, int64 [samples], as a message holds them."""
+    out = array('I')
+    if rows is not None:
+        out.frombytes(rows.numpy().astype('<u4').tobytes())
+    return out
+
+
+def scores_out(scores: Tensor | None) -> array:
+    """Give class scores, float32 [samples, classes], as a message holds them."""
+    out = array('f')
+    if scores is not None and scores.numel():
+        out.frombytes(memoryview(scores.cpu().contiguous().numpy()).cast('B'))
     return out
 
 
@@ -112,6 +133,8 @@ class ItemDecoder:
         self.candidates = 1 if layer == 0 else resolved.candidates
         self.two_streams = config.streams == 2
         self.hybrid = config.hybrid
+        self.exits = resolved.has_early_exit and layer > 0
+        self.adds_up_scores = resolved.adds_up_scores(layer)
 
     def decode(self, wire: WireItem) -> Item:
         """Check a message and give its item; raises Rejected and changes nothing otherwise."""
@@ -127,18 +150,23 @@ class ItemDecoder:
         if wrong is not None:
             same = int((labels == wrong).sum())
             _require(same == 0, 'negative_labels that are true', same, 0)
+        parted = self.exits and kind == Kind.EVALUATE
         batch = Batch(
             positive=self._tensor(wire.positive, 'positive'),
             negative=self._tensor(wire.negative, 'negative') if wire.negative else None,
             labels=labels,
             negative_labels=wrong,
             candidates=wire.candidates,
+            rows=self._rows(wire) if parted else None,
+            running=self._running(wire) if parted and self.adds_up_scores else None,
         )
         return Item(wire.number, kind, wire.epoch, batch, checkpoint=wire.checkpoint)
 
     def _check_sizes(self, wire: WireItem, kind: Kind) -> None:
         most = self.evaluation_batch if kind == Kind.EVALUATE else self.batch_size
-        _require(1 <= wire.samples <= most, 'samples', wire.samples, f'1 to {most}')
+        parted = self.exits and kind == Kind.EVALUATE
+        least = 0 if parted else 1
+        _require(least <= wire.samples <= most, 'samples', wire.samples, f'{least} to {most}')
         candidates = self.candidates if kind == Kind.EVALUATE else 1
         _require(wire.candidates == candidates, 'candidates', wire.candidates, candidates)
         _require(list(wire.shape) == self.shape, 'shape', list(wire.shape), self.shape)
@@ -151,22 +179,33 @@ class ItemDecoder:
         pair = train and self.two_streams and not shown
         labelled = kind == Kind.SCORE or (train and (shown or not self.two_streams))
         wrong = train and self.two_streams and shown
+        summed = self.classes if parted and self.adds_up_scores else 0
         for name, found, right in (
             ('positive', len(wire.positive), stream * candidates),
             ('negative', len(wire.negative), stream if pair else 0),
             ('labels', len(wire.labels), wire.samples if labelled else 0),
             ('negative_labels', len(wire.negative_labels), wire.samples if wrong else 0),
+            ('rows', len(wire.rows), wire.samples if parted else 0),
+            ('running_scores', len(wire.running_scores), wire.samples * summed),
         ):
             _require(found == right, f'length of {name}', found, right)
 
     def _tensor(self, data: array, name: str) -> Tensor:
         """View the bytes as rows; the layer copies them once into memory of its own."""
+        if not len(data):
+            return torch.empty((0, *self.shape), dtype=getattr(torch, self.dtype))
         tensor = torch.frombuffer(data, dtype=getattr(torch, self.dtype)).view(-1, *self.shape)
         if tensor.is_floating_point():
             # A finite sum has finite terms: one cheap pass; only an overflow is looked at twice.
             finite = tensor.sum(dtype=torch.float32).isfinite() or tensor.isfinite().all()
             _require(bool(finite), f'values of {name}', 'not finite', 'finite')
         return tensor
+
+    def _rows(self, wire: WireItem) -> Tensor:
+        return check_rows(wire.rows, wire.samples, self.evaluation_batch)
+
+    def _running(self, wire: WireItem) -> Tensor:
+        return _scores(wire.running_scores, wire.samples, self.classes, 'running_scores')
 
     def _labels(self, labels: array, name: str) -> Tensor | None:
         if not len(labels):
@@ -190,8 +229,49 @@ def check_scores(scores: array, samples: int, classes: int, expected: tuple[int,
     _require((samples, classes) == expected, 'samples, classes', (samples, classes), expected)
     _require(samples > 0, 'samples', samples, 'at least 1')
     _require(len(scores) == samples * classes, 'length', len(scores), samples * classes)
+    return _scores(scores, samples, classes, 'scores')
+
+
+def check_answers(
+    scores: array, rows: array, samples: int, classes: int, expected: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """
+    Check what a layer answers of an item by early exit: some of its samples, or none.
+
+    :param rows: their positions in the item.
+    :param expected: (samples, classes) of the whole item, 0 samples if none is awaited.
+    :returns: float32 [samples, classes], int64 [samples].
+    :raises Rejected: naming the field.
+    """
+    of, right = expected
+    _require(of > 0, 'samples of the item', of, 'at least 1')
+    _require(samples <= of, 'samples', samples, f'at most {of}')
+    _require(classes == right, 'classes', classes, right)
+    _require(len(scores) == samples * classes, 'length', len(scores), samples * classes)
+    return _scores(scores, samples, classes, 'scores'), check_rows(rows, samples, of)
+
+
+def check_rows(rows: array, samples: int, of: int) -> Tensor:
+    """
+    Check the positions of samples within an item of so many, and give them as int64 [samples].
+
+    :raises Rejected: if they are not so many, too high, or not each higher than the one before.
+    """
+    _require(len(rows) == samples, 'length of rows', len(rows), samples)
+    if not samples:
+        return torch.empty(0, dtype=torch.int64)
+    tensor = torch.from_numpy(np.frombuffer(rows, '<u4').astype(np.int64))
+    _require(int(tensor[-1]) < of, 'last of rows', int(tensor[-1]), f'< {of}')
+    _require(bool((tensor.diff() > 0).all()), 'rows', 'not ascending', 'ascending')
+    return tensor
+
+
+def _scores(scores: array, samples: int, classes: int, name: str) -> Tensor:
+    """Copy so many finite scores; their number is right."""
+    if not samples:
+        return torch.empty((0, classes))
     tensor = torch.frombuffer(scores, dtype=torch.float32).view(samples, classes).clone()
-    _require(bool(torch.isfinite(tensor).all()), 'values of scores', 'not finite', 'finite')
+    _require(bool(torch.isfinite(tensor).all()), f'values of {name}', 'not finite', 'finite')
     return tensor
 
 

@@ -167,6 +167,8 @@ WRONG_ITEMS = [
     Kind('long payload', sets(positive=zeros(100_000))),
     Kind('too many labels', sets(labels=array('H', [0] * 5000))),
     Kind('no such classes', sets(labels=array('H', [65535] * 64))),
+    Kind('rows of a whole item', sets(rows=array('I', [HIGHEST] * 64))),
+    Kind('running scores of a whole item', sets(running_scores=array('f', [float('nan')] * 640))),
 ]
 ITEMS = [
     FOREIGN,
@@ -199,6 +201,7 @@ WRONG_SCORES = [
     Kind('long scores', sets(scores=array('f', [0.0] * 20_000))),
     Kind('no scores', sets(scores=array('f'))),
     Kind('not finite', sets(scores=array('f', [float('nan')] * 640))),
+    Kind('rows of a whole item', sets(rows=array('I', [HIGHEST] * 64))),
 ]
 SCORES = [
     FOREIGN,

@@ -131,6 +131,33 @@ def test_a_finished_run_shows_all_it_measured(tmp_path: Path) -> None:
     assert memory[1]['text'] == ['280 MB (+30.0 MB)'] * 3
 
 
+def calibration(layers: int, weights: dict[str, str]) -> dict[str, Any]:
+    """Make what dff calibrate writes."""
+    point = {'accuracy': 0.985, 'macs_saved': 0.7, 'answered': [*[100] * (layers - 1), 7]}
+    exits = layers - 1
+    return {
+        'weights_sha256': weights, 'validation_samples': sum(point['answered']),
+        'whole_accuracy': 0.986, 'confidence': 'score', 'k': [None, *[1.5] * (exits - 1)],
+        'thresholds': [None, *[0.25] * (exits - 1)], **point,
+        'curve': {'score': [{'k': 0.1 * step, **point} for step in range(9)], 'margin': []},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize('layers', [2, 5])
+def test_a_calibrated_run_shows_what_can_be_saved(tmp_path: Path, layers: int) -> None:
+    result = result_of(layers)
+    folder = make_run(tmp_path, layers, result=result)
+    folder.write_early_exit(calibration(layers, result['weights_sha256']))
+    page = page_of(folder)
+    lines = page.figures['Accuracy by MACs saved']['data']
+    assert [line['name'] for line in lines] == ['by score', 'chosen', 'whole network']
+    assert (lines[1]['x'], lines[1]['y']) == ([70], [0.985])
+    shares = page.figures['Answered by each layer']['data'][0]
+    assert shares['y'] == [f'layer_{layer}' for layer in range(layers)]
+    assert '70.0 % saved, accuracy 98.50 % instead of 98.60 %' in page.text
+    assert 'layer_0: never' in page.text
+
+
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     folder = make_run(tmp_path, result=result_of(3))
     text = render(read_run(folder))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dff_nodes.learning.batch import Batch
+from dff_nodes.learning.early_exit import make_early_exit
 from dff_nodes.learning.layer import Layer, make_layer
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.layer_worker import LayerWorker, OutOfOrder
@@ -114,3 +115,23 @@ def test_each_kind_gives_what_belongs_to_it(layer: Layer, kind: Kind) -> None:
     assert (passed.batch.negative is not None) == (kind is Kind.TRAIN)
     assert (passed.batch.labels is not None) == (kind is Kind.SCORE)
     assert passed.batch.negative_labels is None, 'a layer behind need not know them'
+
+
+def test_an_item_whose_samples_were_all_answered_passes_on_empty(made_run: MakeRun) -> None:
+    run = made_run(
+        network=[{'units': 6}] * 3,
+        training={'batch_size': 4},
+        classification={'mode': 'one_pass'},
+        early_exit={'thresholds': [-1e9, None]},
+    )
+    item, answered = an_item(0, Kind.EVALUATE), []
+    for index in range(3):
+        layer = make_layer(run, index, torch.device('cpu'))
+        worker = LayerWorker(layer, 0, early_exit=make_early_exit(run, index))
+        handled = worker.handle(item)
+        item = handled.passed_on
+        answered.append(handled.rows.tolist())
+        assert handled.scores.shape == (len(handled.rows), 3)
+        assert item.batch.positive.shape == (0, 6)
+        assert worker.scored == 1
+    assert answered == [[0, 1, 2], [], []]

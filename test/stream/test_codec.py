@@ -24,7 +24,15 @@ from dff_nodes.data.facts import DataFacts
 from dff_nodes.learning.batch import Batch
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.resolve import ResolvedRun, resolve
-from dff_nodes.stream.codec import ItemDecoder, Rejected, WireItem, check_scores, encode
+from dff_nodes.stream.codec import (
+    ItemDecoder,
+    Rejected,
+    WireItem,
+    check_answers,
+    check_rows,
+    check_scores,
+    encode,
+)
 from dff_nodes.stream.item import Item, Kind, Mark
 
 BATCH = 4
@@ -36,14 +44,16 @@ ROOM_BYTES = 1 << 28
 
 
 @cache
-def a_run(inputs: str, wire: str, readout: bool) -> ResolvedRun:
-    """Make a run of two layers."""
+def a_run(inputs: str, wire: str, readout: bool, layers: str = '') -> ResolvedRun:
+    """Make a run of two layers; with an early exit where it says whose scores count."""
     config = Config.model_validate(
         {
             'network': [{'units': UNITS}, {'units': 4}],
             'training': {'batch_size': BATCH},
             'stream': {'dtype': wire},
-            'classification': {'mode': 'one_pass' if readout else 'goodness'},
+            'classification': {'mode': 'one_pass' if readout else 'goodness'}
+            | ({'layers': layers} if layers else {}),
+            'early_exit': {'thresholds': [0.5] if layers else None},
         }
     )
     return resolve(config, DataFacts(SHAPE, CLASSES, 20, 8, 255.0, inputs))
@@ -55,6 +65,8 @@ RUNS = [
     for wire in ('uint8', 'float16', 'float32')
     for readout in (False, True)
 ]
+EARLY = [('uint8', 'float16', True, 'all'), ('uint8', 'float32', True, 'last')]
+"""runs with an early exit; batches of one pass have room for several samples"""
 
 
 def values(dtype: str, *shape: int, seed: int) -> Tensor:
@@ -91,6 +103,11 @@ def an_item(run: ResolvedRun, layer: int, kind: Kind, samples: int, seed: int = 
     rows = values(dtype, samples * candidates, UNITS, seed=seed)
     negative = values(dtype, samples, UNITS, seed=seed + 1) if kind is Kind.TRAIN else None
     batch = Batch(rows, negative, labels if kind is Kind.SCORE else None, candidates=candidates)
+    if run.has_early_exit and kind is Kind.EVALUATE:
+        places = torch.randperm(run.evaluation_batch, generator=random)[:samples].sort().values
+        running = values('float32', samples, CLASSES, seed=seed + 2)
+        sums = run.adds_up_scores(layer)
+        batch = replace(batch, rows=places, running=running if sums else None)
     return Item(7, kind, 2, batch)
 
 
@@ -100,6 +117,11 @@ def possible(run: ResolvedRun, kind: Kind) -> bool:
 
 def most_samples(run: ResolvedRun, kind: Kind) -> int:
     return run.evaluation_batch if kind is Kind.EVALUATE else BATCH
+
+
+def least_samples(run: ResolvedRun, layer: int, kind: Kind) -> int:
+    """All samples may have been answered before."""
+    return 0 if run.has_early_exit and layer > 0 and kind is Kind.EVALUATE else 1
 
 
 def same_bits(one: Tensor | None, other: Tensor | None) -> bool:
@@ -116,7 +138,7 @@ def same_items(one: Item, other: Item) -> bool:
             return False
     if one.batch is None or other.batch is None:
         return one.batch is other.batch
-    tensors = ('positive', 'negative', 'labels', 'negative_labels')
+    tensors = ('positive', 'negative', 'labels', 'negative_labels', 'rows', 'running')
     return one.batch.candidates == other.batch.candidates and all(
         same_bits(getattr(one.batch, name), getattr(other.batch, name)) for name in tensors
     )
@@ -137,6 +159,8 @@ def through_ros(wire: WireItem) -> WireItem:
         negative_labels=copied(wire.negative_labels),
         positive=copied(wire.positive),
         negative=copied(wire.negative),
+        rows=copied(wire.rows),
+        running_scores=copied(wire.running_scores),
     )
 
 
@@ -146,7 +170,7 @@ def through_ros(wire: WireItem) -> WireItem:
 @pytest.mark.parametrize('layer', [0, 1])
 @pytest.mark.parametrize(
     ('run', 'kind'),
-    [(run, kind) for run in RUNS for kind in Kind if possible(a_run(*run), kind)],
+    [(run, kind) for run in [*RUNS, *EARLY] for kind in Kind if possible(a_run(*run), kind)],
     ids=str,
 )
 def test_an_item_comes_back_bit_for_bit(
@@ -154,7 +178,7 @@ def test_an_item_comes_back_bit_for_bit(
 ) -> None:
     resolved = a_run(*run)
     decoder = ItemDecoder(resolved, layer)
-    for samples in {1, 2, most_samples(resolved, kind)}:
+    for samples in {least_samples(resolved, layer, kind), 1, 2, most_samples(resolved, kind)}:
         item = an_item(resolved, layer, kind, samples)
         assert same_items(decoder.decode(through_ros(encode(item))), item)
 
@@ -300,6 +324,46 @@ def test_finite_values_whose_sum_overflows_are_taken() -> None:
     assert same_items(ItemDecoder(run, 0).decode(encode(item)), item)
 
 
+EARLY_REFUSED = {
+    'no rows': (1, {'rows': array('I')}, 'length of rows is 0'),
+    'more rows': (1, {'rows': array('I', range(5))}, 'length of rows is 5'),
+    'row too high': (1, {'rows': array('I', [0, 1, 2, 8])}, 'last of rows is 8, < 8'),
+    'huge row': (1, {'rows': array('I', [0, 1, 2, 2**32 - 1])}, 'last of rows is 4294967295'),
+    'row twice': (1, {'rows': array('I', [0, 1, 1, 2])}, 'rows is not ascending'),
+    'rows descending': (1, {'rows': array('I', [0, 2, 1, 3])}, 'rows is not ascending'),
+    'no scores': (1, {'running_scores': array('f')}, 'length of running_scores is 0'),
+    'scores not finite': (
+        1,
+        {'running_scores': array('f', [0.0] * 11 + [math.nan])},
+        'values of running_scores is not finite',
+    ),
+    'rows of the whole item': (0, {'rows': array('I', range(4))}, 'length of rows is 4'),
+    'no samples at layer 0': (0, {'samples': 0}, 'samples is 0'),
+}
+
+
+@pytest.mark.parametrize(
+    ('layer', 'change', 'reason'), EARLY_REFUSED.values(), ids=list(EARLY_REFUSED)
+)
+def test_an_item_in_part_that_lies_is_refused(layer: int, change: dict, reason: str) -> None:
+    run = a_run(*EARLY[0])
+    decoder = ItemDecoder(run, layer)
+    wire = encode(an_item(run, layer, Kind.EVALUATE, 4))
+    decoder.decode(wire)
+    with pytest.raises(Rejected, match=reason):
+        decoder.decode(replace(wire, **change))
+
+
+@pytest.mark.parametrize('field', ['rows', 'running_scores'])
+def test_no_item_is_in_part_without_an_early_exit(field: str) -> None:
+    run = a_run('uint8', 'float32', True)
+    for kind in (Kind.TRAIN, Kind.SCORE, Kind.EVALUATE, Kind.MARK):
+        wire = encode(an_item(run, 1, kind, 1))
+        more = array('I' if field == 'rows' else 'f', [0])
+        with pytest.raises(Rejected, match=f'length of {field}|payload of a MARK'):
+            ItemDecoder(run, 1).decode(replace(wire, **{field: more}))
+
+
 # ---- fuzzing -------------------------------------------------------------------------------
 
 
@@ -368,6 +432,10 @@ def damaged(wire: WireItem) -> st.SearchStrategy[WireItem]:
             'negative_labels': label_arrays,
             'positive': payloads(wire.positive),
             'negative': payloads(wire.negative),
+            'rows': st.lists(numbers, max_size=9).map(lambda rows: array('I', rows)),
+            'running_scores': st.lists(st.floats(width=32), max_size=9).map(
+                lambda scores: array('f', scores)
+            ),
         },
     ).map(lambda changes: replace(wire, **changes))
 
@@ -383,10 +451,11 @@ def one_damage(wire: WireItem) -> st.SearchStrategy[WireItem]:
 @st.composite
 def messages(draw: st.DrawFn) -> tuple[ResolvedRun, int, WireItem]:
     """Draw a run, a layer, and a message for it that was valid once."""
-    run = a_run(*draw(st.sampled_from(RUNS)))
+    run = a_run(*draw(st.sampled_from([*RUNS, *EARLY])))
     layer = draw(st.integers(0, 1))
     kind = draw(st.sampled_from([kind for kind in Kind if possible(run, kind)]))
-    samples = draw(st.integers(1, most_samples(run, kind)))
+    least = least_samples(run, layer, kind)
+    samples = draw(st.integers(least, most_samples(run, kind)))
     wire = encode(an_item(run, layer, kind, samples, seed=draw(st.integers(0, 3))))
     return run, layer, draw(st.one_of(damaged(wire), one_damage(wire)))
 
@@ -400,7 +469,16 @@ def check_possible(run: ResolvedRun, layer: int, item: Item) -> None:
         return
     assert item.mark is Mark.NONE
     assert possible(run, item.kind)
-    assert 1 <= batch.samples <= most_samples(run, item.kind)
+    least = least_samples(run, layer, item.kind)
+    assert least <= batch.samples <= most_samples(run, item.kind)
+    assert (batch.rows is not None) == (least == 0)
+    assert (batch.running is not None) == (least == 0 and run.adds_up_scores(layer))
+    if batch.rows is not None:
+        assert sorted(set(batch.rows.tolist())) == batch.rows.tolist()
+        assert all(0 <= row < run.evaluation_batch for row in batch.rows.tolist())
+    if batch.running is not None:
+        assert batch.running.shape == (batch.samples, CLASSES)
+        assert bool(batch.running.isfinite().all())
     shape = SHAPE if layer == 0 else (UNITS,)
     dtype = run.facts.dtype if layer == 0 else run.config.stream.dtype
     trying = layer > 0 and item.kind is Kind.EVALUATE
@@ -499,3 +577,46 @@ def test_damaged_scores_are_refused_or_mean_what_they_say(
     assert samples > 0
     assert tensor.flatten().numpy().tobytes() == scores.tobytes()
     assert all(map(math.isfinite, scores))
+
+
+# ---- answers of an early exit ----------------------------------------------------------------
+
+
+def test_answers_come_back_as_tensors() -> None:
+    scores, rows = check_answers(array('f', [0.5, 1, 2]), array('I', [3]), 1, 3, (4, 3))
+    assert scores.tolist() == [[0.5, 1, 2]]
+    assert rows.tolist() == [3]
+    scores, rows = check_answers(array('f'), array('I'), 0, 3, (4, 3))
+    assert (scores.shape, rows.shape) == ((0, 3), (0,))
+
+
+@pytest.mark.parametrize(
+    ('scores', 'rows', 'samples', 'classes', 'expected', 'reason'),
+    [
+        ([], [], 0, 3, (0, 3), 'samples of the item is 0'),
+        ([0.0] * 15, range(5), 5, 3, (4, 3), 'samples is 5'),
+        ([], [], 2**32 - 1, 3, (4, 3), 'samples is 4294967295'),
+        ([], [], 0, 2**32 - 1, (4, 3), 'classes is 4294967295'),
+        ([0.0] * 5, [0, 1], 2, 3, (4, 3), 'length is 5'),
+        ([0.0] * 6, [0], 2, 3, (4, 3), 'length of rows is 1'),
+        ([0.0] * 6, [0, 4], 2, 3, (4, 3), 'last of rows is 4'),
+        ([0.0] * 6, [1, 1], 2, 3, (4, 3), 'not ascending'),
+        ([0.0] * 5 + [math.inf], [0, 1], 2, 3, (4, 3), 'not finite'),
+    ],
+)
+def test_answers_that_do_not_fit_are_refused(
+    scores: list[float],
+    rows: list[int],
+    samples: int,
+    classes: int,
+    expected: tuple[int, int],
+    reason: str,
+) -> None:
+    with pytest.raises(Rejected, match=reason):
+        check_answers(array('f', scores), array('I', rows), samples, classes, expected)
+
+
+def test_whole_items_have_no_rows() -> None:
+    assert check_rows(array('I'), 0, 0).tolist() == []
+    with pytest.raises(Rejected, match='length of rows is 1'):
+        check_rows(array('I', [0]), 0, 0)
