@@ -23,11 +23,13 @@ class Batch:
     negative: Tensor | None = None
     """[samples, *shape], None where no negative stream travels"""
     labels: Tensor | None = None
-    """int64 [samples], true classes"""
+    """int64 [samples], true classes; of a graph UNLABELLED where no layer may know it"""
     negative_labels: Tensor | None = None
     """int64 [samples], wrong classes"""
     candidates: int = 1
     """rows of `positive` for each sample, sample by sample"""
+    edges: Tensor | None = None
+    """of a graph, whose nodes are the samples: int64 [edges, 2], each pair once, ascending"""
 
     @property
     def samples(self) -> int:
