@@ -58,6 +58,7 @@ def activations(wire: WireItem, sender: Sender, stamp: Time) -> msg.Activations:
         negative_labels=wire.negative_labels,
         positive=wire.positive,
         negative=wire.negative,
+        edges=wire.edges,
     )
 
 
@@ -77,6 +78,7 @@ def wire_item(message: msg.Activations) -> WireItem:
         negative_labels=message.negative_labels,
         positive=message.positive,
         negative=message.negative,
+        edges=message.edges,
     )
 
 

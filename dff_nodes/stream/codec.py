@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dff_nodes.learning.batch import Batch
-from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.runs.resolve import EDGE_BYTES, UNLABELLED, ResolvedRun
 from dff_nodes.stream.item import Item, Kind, Mark
 
 DTYPES = ('uint8', 'float16', 'float32')
@@ -44,12 +44,14 @@ class WireItem:
     negative_labels: array
     positive: array
     negative: array
+    edges: array
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes of samples and labels."""
+        """Bytes of samples, labels and edges."""
         labels = len(self.labels) + len(self.negative_labels)
-        return len(self.positive) + len(self.negative) + 2 * labels
+        edges = EDGE_BYTES // 2 * len(self.edges)
+        return len(self.positive) + len(self.negative) + 2 * labels + edges
 
 
 def encode(item: Item) -> WireItem:
@@ -71,6 +73,7 @@ def encode(item: Item) -> WireItem:
         negative_labels=_labels_out(batch.negative_labels),
         positive=_bytes_out(batch.positive),
         negative=_bytes_out(batch.negative),
+        edges=_edges_out(batch.edges),
     )
 
 
@@ -85,6 +88,13 @@ def _labels_out(labels: Tensor | None) -> array:
     out = array('H')
     if labels is not None:
         out.frombytes(labels.numpy().astype('<u2').tobytes())
+    return out
+
+
+def _edges_out(edges: Tensor | None) -> array:
+    out = array('I')
+    if edges is not None:
+        out.frombytes(edges.numpy().astype('<u4').tobytes())
     return out
 
 
@@ -104,7 +114,9 @@ class ItemDecoder:
         self.layer = layer
         self.classes = facts.classes
         self.has_readout = config.has_readout
-        self.batch_size = config.training.batch_size
+        self.batch_size = resolved.batch_size
+        self.nodes, self.edges = facts.nodes, facts.edges
+        self.known_nodes = facts.train_samples
         self.evaluation_batch = resolved.evaluation_batch
         shape, self.dtype = resolved.arriving(layer)
         self.shape = list(shape)
@@ -133,12 +145,14 @@ class ItemDecoder:
             labels=labels,
             negative_labels=wrong,
             candidates=wire.candidates,
+            edges=self._joined(wire.edges),
         )
         return Item(wire.number, kind, wire.epoch, batch, checkpoint=wire.checkpoint)
 
     def _check_sizes(self, wire: WireItem, kind: Kind) -> None:
         most = self.evaluation_batch if kind == Kind.EVALUATE else self.batch_size
-        _require(1 <= wire.samples <= most, 'samples', wire.samples, f'1 to {most}')
+        least = self.nodes or 1
+        _require(least <= wire.samples <= most, 'samples', wire.samples, f'{least} to {most}')
         candidates = self.candidates if kind == Kind.EVALUATE else 1
         _require(wire.candidates == candidates, 'candidates', wire.candidates, candidates)
         _require(list(wire.shape) == self.shape, 'shape', list(wire.shape), self.shape)
@@ -150,12 +164,14 @@ class ItemDecoder:
         shown = self.layer == 0 and not self.hybrid
         pair = train and self.two_streams and not shown
         labelled = kind == Kind.SCORE or (train and (shown or not self.two_streams))
+        labelled = labelled or self.nodes > 0
         wrong = train and self.two_streams and shown
         for name, found, right in (
             ('positive', len(wire.positive), stream * candidates),
             ('negative', len(wire.negative), stream if pair else 0),
             ('labels', len(wire.labels), wire.samples if labelled else 0),
             ('negative_labels', len(wire.negative_labels), wire.samples if wrong else 0),
+            ('edges', len(wire.edges), 2 * self.edges),
         ):
             _require(found == right, f'length of {name}', found, right)
 
@@ -172,9 +188,34 @@ class ItemDecoder:
         if not len(labels):
             return None
         tensor = torch.from_numpy(np.frombuffer(labels, '<u2').astype(np.int64))
+        if self.nodes:
+            return self._node_labels(tensor, name)
         highest = int(tensor.max())
         _require(highest < self.classes, f'largest of {name}', highest, f'< {self.classes}')
         return tensor
+
+    def _node_labels(self, labels: Tensor, name: str) -> Tensor:
+        """Training nodes have a class, two of each at least, and no other node has one."""
+        known = labels[labels != UNLABELLED]
+        _require(len(known) == self.known_nodes, f'known {name}', len(known), self.known_nodes)
+        highest = int(known.max())
+        _require(highest < self.classes, f'largest of {name}', highest, f'< {self.classes}')
+        fewest = int(known.bincount(minlength=self.classes).min())
+        _require(fewest >= 2, f'fewest {name} of a class', fewest, 'at least 2')
+        return labels
+
+    def _joined(self, edges: array) -> Tensor | None:
+        """Pairs of nodes, each once, lower node first, ascending: int64 [edges, 2]."""
+        if not len(edges):
+            return None
+        pairs = torch.from_numpy(np.frombuffer(edges, '<u4').astype(np.int64)).view(-1, 2)
+        highest = int(pairs.max())
+        _require(highest < self.nodes, 'largest node of edges', highest, f'< {self.nodes}')
+        low, high = pairs.unbind(1)
+        _require(bool((low < high).all()), 'first node of an edge', 'not lower', 'lower')
+        ascending = bool(((low * self.nodes + high).diff() > 0).all())
+        _require(ascending, 'order of edges', 'not ascending', 'ascending')
+        return pairs
 
 
 def check_scores(scores: array, samples: int, classes: int, expected: tuple[int, int]) -> Tensor:
