@@ -244,11 +244,11 @@ class GraphLayer(LocalSettings):
     """A graph convolution (GCN 1609.02907): every node takes in itself and its neighbours."""
 
     type: Literal['graph'] = Field('graph', description='kind of layer')
-    units: int = Field(64, ge=2, le=65536, description='outputs of the layer for each node')
-    aggregation: Literal['symmetric', 'mean'] = Field(
-        'symmetric',
-        description='symmetric: neighbours weigh 1 / sqrt(degree of the one * of the other); '
-        'mean: all alike. A node is a neighbour of itself',
+    units: int = Field(256, ge=2, le=65536, description='outputs of the layer for each node')
+    aggregation: Literal['mean', 'symmetric'] = Field(
+        'mean',
+        description='mean: all neighbours weigh alike; symmetric: 1 / sqrt(degree of the one * of '
+        'the other). A node is a neighbour of itself',
     )
     activation: Activation = Field('relu', description='nonlinearity')
     initialization: Initialization = Field(

@@ -280,5 +280,8 @@ def test_graph_layers_stay_among_themselves(network: str, message: str) -> None:
 
 def test_graph_is_short_for_two_layers() -> None:
     config = load_config(None, ['network=graph', 'network.1.units=9'])
-    assert [(layer.type, layer.units) for layer in config.network] == [('graph', 64), ('graph', 9)]
+    assert [(layer.type, layer.units) for layer in config.network] == [
+        ('graph', 256),
+        ('graph', 9),
+    ]
     assert {layer.rule.name for layer in config.network} == {'class_nodes'}

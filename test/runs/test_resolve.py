@@ -221,9 +221,9 @@ GRAPH = DataFacts((7,), 3, 24, 24, 1.0, 'float32', 60, 90)
 
 def test_a_graph_is_one_item_with_its_edges() -> None:
     run = a_run(GRAPH, network='graph', training={'batch_size': 50, 'epochs': 6})
-    assert [(each.inputs, each.units) for each in run.layers] == [(7, 64), (64, 64)]
+    assert [(each.inputs, each.units) for each in run.layers] == [(7, 256), (256, 256)]
     assert (run.batches_per_epoch, run.train_steps, run.evaluation_batch) == (1, 6, 60)
-    assert run.hop_bytes(1, 'TRAIN', 60) == 60 * (64 * 4 + 2) + 90 * 8
+    assert run.hop_bytes(1, 'TRAIN', 60) == 60 * (256 * 4 + 2) + 90 * 8
     assert ResolvedRun.from_json(run.to_json()) == run
 
 

@@ -16,11 +16,14 @@ import torch
 
 from dff_nodes.data.dataset import GraphDataset, load_dataset
 from dff_nodes.runs.config import Config
+from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.footprint import count_items, footprint
 from dff_nodes.runs.resolve import UNLABELLED, ResolvedRun, resolve
+from dff_nodes.runs.run_folder import create_run
 from dff_nodes.schedules.plan import EvaluationPlan, TrainingPlan
 from dff_nodes.schedules.reference import ReferenceRun
 from dff_nodes.schedules.stream import StreamCoordinator
+from dff_nodes.schedules.task import make_task
 from dff_nodes.stream.codec import encode
 from dff_nodes.stream.item import Item, Kind
 
@@ -88,7 +91,7 @@ def test_the_items_are_those_that_were_counted(save_graph: Save) -> None:
     sent = sum(encode(item).payload_bytes for item in batches)
     first, second = footprint(run).layers
     assert first.hop_bytes == sent
-    assert second.hop_bytes == sent + 4 * NODES * (64 - 7) * len(batches)
+    assert second.hop_bytes == sent + 4 * NODES * (256 - 7) * len(batches)
     assert first.goodness_bytes == 4 * 3 * NODES * 4
     assert first.item_bytes.train == first.item_bytes.evaluate == run.item_bytes(0)
     assert footprint(run).items_per_epoch == 2
@@ -126,3 +129,10 @@ def test_an_evaluation_is_one_item(save_graph: Save) -> None:
 
 def _labels(path: Path) -> Any:
     return np.load(path)['labels']
+
+
+def test_images_are_no_nodes(save_graph: Save, tmp_path: Path) -> None:
+    run, _ = a_run(save_graph())
+    create_run(tmp_path, 'r', run)
+    with pytest.raises(ConfigError, match='dff evaluate'):
+        make_task('classify', '', [], tmp_path, 'r', 'images.npz')
