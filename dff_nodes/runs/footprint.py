@@ -15,6 +15,8 @@ PROCESS_MB = 290.0
 """resident memory of a node with PyTorch 2.13 (CPU) and rclpy in use; measured on x86_64"""
 WORKING_COPIES = 5
 """of a batch where it is widest: before and behind normalisation and nonlinearity, gradients"""
+GRAPH_COPIES = 12
+"""of a graph where it is widest: before and behind neighbours, cosines, gradients; measured"""
 INDEX_BYTES = 48
 """of an edge: a column for each way, and what its sorting holds"""
 CONVOLUTION_MB = 75.0
@@ -243,7 +245,7 @@ def _working_mb(resolved: ResolvedRun, shape: LayerShape) -> float:
     rows = resolved.config.streams * resolved.batch_size
     batch = 4 * rows * shape.widest / 1e6
     if isinstance(shape.config, GraphLayer):
-        return WORKING_COPIES * batch + INDEX_BYTES * resolved.facts.edges / 1e6
+        return GRAPH_COPIES * batch + INDEX_BYTES * resolved.facts.edges / 1e6
     dense = isinstance(shape.config, DenseLayer)
     return WORKING_COPIES * batch + (0.0 if dense else CONVOLUTION_MB)
 
