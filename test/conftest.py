@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -30,3 +32,33 @@ def mnist_root() -> Path:
     if not (root / 'MNIST' / 'raw' / 't10k-labels-idx1-ubyte').exists():
         pytest.skip(f'MNIST is not in {root}: ./dff train config/mnist.yaml fetches it')
     return root
+
+
+@pytest.fixture(scope='session')
+def save_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """
+    Save a graph of 60 nodes and 3 classes, with some arrays changed, or left out (None).
+
+    Nodes 0 to 23 are for training, 24 to 35 for validation, 36 to 59 for the test.
+    """
+    folder = tmp_path_factory.mktemp('graph')
+
+    def save(name: str = 'graph', **changes: np.ndarray | None) -> Path:
+        numbers = np.random.default_rng(0)
+        labels, nodes = np.arange(60) % 3, np.arange(60)
+        centres = numbers.normal(size=(3, 7))
+        pairs = numbers.integers(0, 60, (900, 2))
+        alike = labels[pairs[:, 0]] == labels[pairs[:, 1]]
+        whole = {
+            'edges': pairs[alike | (numbers.random(900) < 0.1)][:150],
+            'features': centres[labels] + numbers.normal(size=(60, 7)),
+            'labels': labels,
+            'train_mask': nodes < 24,
+            'val_mask': (nodes >= 24) & (nodes < 36),
+            'test_mask': nodes >= 36,
+        } | changes
+        path = folder / f'{name}.npz'
+        np.savez(path, **{key: array for key, array in whole.items() if array is not None})
+        return path
+
+    return save

@@ -38,14 +38,17 @@ def _facts_table(resolved: ResolvedRun, needs: Footprint, console: Console) -> T
     if config.streams == 2:
         streams = f'{config.training.negatives.mode} negatives'
         mode = config.classification.mode
+    samples, batches = 'samples', f'batches of {config.training.batch_size}'
+    if resolved.is_graph:
+        samples = f'of {units.number(data.nodes)} nodes, {units.number(data.edges)} edges,'
+        batches = 'the whole graph at once'
     kinds = f'{counts.train_items} TRAIN, {counts.score_items} SCORE, '
     return facts(
         console,
         {
             'data': f'{config.data.dataset}: {data.train_samples} training and '
-            f'{data.test_samples} test samples of {shape}, {data.classes} classes',
-            'training': f'{config.training.epochs} epochs, batches of '
-            f'{config.training.batch_size}, {streams}',
+            f'{data.test_samples} test {samples} of {shape}, {data.classes} classes',
+            'training': f'{config.training.epochs} epochs, {batches}, {streams}',
             'classification': f'{mode}, layers: {config.classification.layers.replace("_", " ")}',
             'compute': f'{config.compute.device}, threads of each node: {config.compute.threads}',
             'items': f'{units.number(counts.items)} ({kinds}{counts.evaluate_items} EVALUATE, '

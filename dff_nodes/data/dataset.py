@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dff_nodes.data.digits import load_digits
 from dff_nodes.data.facts import DataError, DataFacts, npz_path, read_facts, with_settings
+from dff_nodes.data.graph import GraphDataset, holds_graph, read_graph
 from dff_nodes.data.npz import read_npz
 from dff_nodes.data.torchvision_sets import dataset_root, load_torchvision_set
 from dff_nodes.seeds import generator
@@ -20,7 +21,7 @@ from dff_nodes.seeds import generator
 if TYPE_CHECKING:
     from dff_nodes.runs.config import DataConfig
 
-__all__ = ['DataError', 'DataFacts', 'Dataset', 'load_dataset', 'read_facts']
+__all__ = ['DataError', 'DataFacts', 'Dataset', 'GraphDataset', 'load_dataset', 'read_facts']
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,16 @@ class Dataset:
     """int64 [test_samples]"""
 
 
-def load_dataset(data: DataConfig, seed: int = 0) -> Dataset:
+def load_dataset(data: DataConfig, seed: int = 0) -> Dataset | GraphDataset:
     """Load what `data` describes; its facts are those of `read_facts`.
 
     :param seed: of the run. It decides nothing here: data, and the validation samples drawn out
         of the training set, are the same for every run, so that runs can be compared.
     :raises DataError: if the data cannot be had, or does not fit the settings.
     """
+    path = npz_path(data.dataset)
+    if path is not None and holds_graph(path):
+        return read_graph(path, data)
     facts, arrays = _load(data)
     left = with_settings(facts, data)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}

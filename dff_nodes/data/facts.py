@@ -38,6 +38,10 @@ class DataFacts:
     """value of a full pixel: 255 for uint8 images, 16 for digits, 1 for float32"""
     dtype: str
     """of the inputs: uint8 or float32"""
+    nodes: int = 0
+    """of a graph: training nodes, test nodes, and all others; 0 for samples without edges"""
+    edges: int = 0
+    """of a graph: pairs of nodes that are joined"""
 
     def __post_init__(self) -> None:
         if len(self.input_shape) not in (1, 3):
@@ -50,10 +54,20 @@ class DataFacts:
         for name, count in counts.items():
             _check_count(name, count, 1)
         _check_count('classes', self.classes, 2)
+        self._check_graph()
         if self.dtype not in ('uint8', 'float32'):
             raise DataError(f"dtype must be 'uint8' or 'float32', got {self.dtype!r}")
         if not (isinstance(self.scale, float) and 0 < self.scale < math.inf):
             raise DataError(f'scale must be a positive float, got {self.scale!r}')
+
+    def _check_graph(self) -> None:
+        """Refuse a graph without edges, with too few nodes, or whose nodes are images."""
+        if (self.nodes, self.edges) == (0, 0):
+            return
+        _check_count('nodes', self.nodes, self.train_samples + self.test_samples)
+        _check_count('edges', self.edges, 1)
+        if len(self.input_shape) != 1:
+            raise DataError(f'input_shape of a graph must be (features,), got {self.input_shape}')
 
     @property
     def features(self) -> int:
@@ -94,14 +108,17 @@ def read_facts(data: DataConfig) -> DataFacts:
     """Give the facts of the data that `load_dataset` would load, without its pixels.
 
     :raises DataError: if the name is not known, or the .npz or a setting does not fit. That a
-        known set is there, and that pixels are finite, shows only when it is loaded.
+        known set is there, and that inputs are finite, shows only when it is loaded.
     """
     path = npz_path(data.dataset)
     if path is None:
         facts = KNOWN[data.dataset]
     else:
-        from dff_nodes.data.npz import read_npz_facts  # deferred: imports NumPy
+        from dff_nodes.data.graph import holds_graph, read_graph_facts  # deferred: imports NumPy
+        from dff_nodes.data.npz import read_npz_facts
 
+        if holds_graph(path):
+            return read_graph_facts(path, data)
         facts = read_npz_facts(path)
     return with_settings(facts, data)
 

@@ -24,7 +24,7 @@ class Batch:
     negative: Tensor | None = None
     """[samples, *shape], None where no negative stream travels"""
     labels: Tensor | None = None
-    """int64 [samples], true classes"""
+    """int64 [samples], true classes; of a graph UNLABELLED where no layer may know it"""
     negative_labels: Tensor | None = None
     """int64 [samples], wrong classes"""
     candidates: int = 1
@@ -33,6 +33,8 @@ class Batch:
     """early exit: int64 [samples], positions within the item, ascending; None: all of it"""
     running: Tensor | None = None
     """early exit: float32 [samples, classes], scores of the layers before, where they add up"""
+    edges: Tensor | None = None
+    """of a graph, whose nodes are the samples: int64 [edges, 2], each pair once, ascending"""
 
     @property
     def samples(self) -> int:

@@ -9,10 +9,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dff_nodes.learning.graph_body import GraphBody
 from dff_nodes.runs.layers import (
     AnyPart,
     BlockLayer,
     DensePart,
+    GraphLayer,
     LayerConfig,
     PoolPart,
     TorchvisionLayer,
@@ -50,14 +52,20 @@ class LayerNorm(nn.Module):
         return normal * self.weight[:, None, None] + self.bias[:, None, None]
 
 
-def build_body(layer: LayerConfig, shape: Shape, seed: int, *purpose: str | int) -> nn.Sequential:
+def build_body(layer: LayerConfig, shape: Shape, seed: int, *purpose: str | int) -> nn.Module:
     """
     Build a layer with initial weights that depend on the seed alone.
 
     :param shape: of its input, (features,) or (height, width, channels), without what is
         carried beside it.
-    :returns: takes [samples, features] or [samples, channels, height, width].
+    :returns: takes [samples, features] or [samples, channels, height, width]; of a graph layer a
+        GraphBody.
     """
+    if isinstance(layer, GraphLayer):
+        activation = ACTIVATIONS[layer.activation]()
+        graph_body = GraphBody(shape[0], layer.units, layer.aggregation, activation)
+        draw_weights(graph_body, layer.initialization, seed, *purpose)
+        return graph_body
     if isinstance(layer, TorchvisionLayer):
         from dff_nodes.runs.torchvision_parts import build_parts, settle_in_place
 

@@ -168,6 +168,10 @@ def make_layer(resolved: ResolvedRun, index: int, device: torch.device) -> Layer
         from dff_nodes.learning.two_stream_layer import TwoStreamLayer
 
         return TwoStreamLayer(resolved, index, device)
+    if resolved.is_graph:
+        from dff_nodes.learning.full_graph_layer import FullGraphLayer
+
+        return FullGraphLayer(resolved, index, device)
     from dff_nodes.learning.one_stream_layer import OneStreamLayer
 
     return OneStreamLayer(resolved, index, device)

@@ -16,6 +16,7 @@ from dff_nodes.learning.body import build_body
 from dff_nodes.learning.inputs import as_maps, owned
 from dff_nodes.learning.layer import Layer, TrainFigures, prefixed, train_figures, without_prefix
 from dff_nodes.learning.optimizers import LayerOptimizer
+from dff_nodes.learning.rules.graph_rule import GraphRule
 from dff_nodes.learning.rules.local_rule import LocalRule, Setting, Step
 from dff_nodes.learning.whitening import Whitening
 from dff_nodes.runs.resolve import ResolvedRun
@@ -49,7 +50,7 @@ class OneStreamLayer(Layer):
         setting = Setting(
             config.rule, own, shape.output_shape, resolved.facts.classes, self.seed, index
         )
-        rule: LocalRule = resolve_name(config.rule.implementation)(setting)
+        rule: LocalRule | GraphRule = resolve_name(config.rule.implementation)(setting)
         self.rule = rule.to(device, memory_format=layout)
         self.dropout = config.dropout
         self.steps = 0
@@ -75,7 +76,7 @@ class OneStreamLayer(Layer):
         arrived = self._arrived(batch)
         if self.stem and not self.stem.ready:
             self.stem.fit(arrived)
-        learns = self.first_step <= self.steps < self.end_step
+        learns = self.learns
         # A single sample has no deviation to normalise by: the running ones serve.
         self.body.train(learns and batch.samples > 1)
         own, carried = self._parted(arrived)
@@ -84,16 +85,24 @@ class OneStreamLayer(Layer):
             output = self._output(own, carried)
             step = Step(self.body, own, output, labels, self.steps)
             loss, scores = self.rule.loss(step)
-        rate = 0.0
-        if learns:
-            loss.backward()
-            rate = self.optimizer.rate
-            self.optimizer.step()
+        rate = self._update(loss) if learns else 0.0
         with torch.no_grad():
             passed = self._dropped(self._passed(output.detach(), own, carried))
-            figures = _figures(loss, scores.detach(), labels, rate)
+            figures = class_figures(loss, scores.detach(), labels, rate)
         self.steps += 1
         return Batch(self._to_wire(passed), labels=batch.labels), figures
+
+    @property
+    def learns(self) -> bool:
+        """Whether the next TRAIN item is one that the layer learns from."""
+        return self.first_step <= self.steps < self.end_step
+
+    def _update(self, loss: Tensor) -> float:
+        """Take one step down, and give the learning rate it had."""
+        loss.backward()
+        rate = self.optimizer.rate
+        self.optimizer.step()
+        return rate
 
     def score(self, batch: Batch) -> tuple[Batch, Tensor]:
         """Raise ValueError: rules of one stream need no scores before training."""
@@ -211,7 +220,8 @@ def _fitted(carried: Tensor, like: Tensor) -> Tensor:
     return pad(carried, (0, 0, 0, 0, 0, like.shape[1] - carried.shape[1]))
 
 
-def _figures(loss: Tensor, scores: Tensor, labels: Tensor, rate: float) -> TrainFigures:
+def class_figures(loss: Tensor, scores: Tensor, labels: Tensor, rate: float) -> TrainFigures:
+    """Sum up a step whose samples have the scores of all classes, float32 [samples, classes]."""
     true = scores.gather(1, labels[:, None]).squeeze(1)
     wrong = scores.scatter(1, labels[:, None], -torch.inf).amax(1)
     return train_figures(loss, true, wrong, rate)

@@ -60,6 +60,7 @@ def activations(wire: WireItem, sender: Sender, stamp: Time) -> msg.Activations:
         negative=wire.negative,
         rows=wire.rows,
         running_scores=wire.running_scores,
+        edges=wire.edges,
     )
 
 
@@ -81,6 +82,7 @@ def wire_item(message: msg.Activations) -> WireItem:
         negative=message.negative,
         rows=message.rows,
         running_scores=message.running_scores,
+        edges=message.edges,
     )
 
 

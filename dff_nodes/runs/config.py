@@ -12,9 +12,11 @@ from dff_nodes.runs.layers import (
     AnyLayer,
     AnyOptimizer,
     DenseLayer,
+    GraphLayer,
     LearningRateConfig,
     OptimizerConfig,
 )
+from dff_nodes.runs.rules import ClassNodesRule
 from dff_nodes.runs.schedules import AnySchedule, RingSchedule, SingleLayerSchedule, StreamSchedule
 from dff_nodes.runs.section import NO_EFFECT, Section
 
@@ -43,7 +45,8 @@ class DataConfig(Section):
         'digits',
         min_length=1,
         description='digits, mnist, fashion_mnist, cifar10, or the path of an .npz with x_train, '
-        'y_train, x_test, y_test',
+        'y_train, x_test, y_test, or of a graph with edges, features, labels, train_mask, '
+        'test_mask',
     )
     root: str | None = Field(
         None,
@@ -82,7 +85,7 @@ class DataConfig(Section):
         0,
         ge=0,
         description='training samples set aside; when > 0 they take the place of the test set, '
-        'so that settings can be chosen without looking at it',
+        'so that settings can be chosen without looking at it; of a graph, nodes of its val_mask',
     )
     label: LabelConfig = Field(LabelConfig(), description='how a class is shown to layer 0')
 
@@ -140,7 +143,9 @@ class TrainingConfig(Section):
     """How long and how fast."""
 
     epochs: int = Field(20, ge=1, le=100000, description='passes over the training set')
-    batch_size: int = Field(64, ge=1, le=65536, description='samples of one TRAIN item')
+    batch_size: int = Field(
+        64, ge=1, le=65536, description='samples of one TRAIN item; a graph is one item, whole'
+    )
     optimizer: AnyOptimizer = Field(OptimizerConfig(), description='of every layer')
     learning_rate: LearningRateConfig = Field(
         LearningRateConfig(), description='its course over the run'
@@ -364,16 +369,26 @@ class LabConfig(Section):
     )
 
 
+def named_network(value: Any) -> Any:
+    """Accept `network: graph` as short for two graph layers."""
+    if not isinstance(value, str):
+        return value
+    if value != 'graph':
+        raise ValueError(f"it must be a list of layers, or 'graph', got {value!r}")
+    return [{'type': 'graph'}, {'type': 'graph'}]
+
+
 class Config(Section):
     """A whole run."""
 
     seed: int = Field(0, ge=0, lt=2**63, description='of all randomness')
     data: DataConfig = Field(DataConfig(), description='what is learned')
-    network: list[AnyLayer] = Field(
+    network: Annotated[list[AnyLayer], BeforeValidator(named_network)] = Field(
         default_factory=lambda: [DenseLayer(), DenseLayer(), DenseLayer()],
         min_length=1,
         max_length=1000,
-        description='the layers, first to last; each runs in a node of its own',
+        description='the layers, first to last; each runs in a node of its own. graph: two graph '
+        'layers',
     )
     training: TrainingConfig = Field(TrainingConfig(), description='how it is learned')
     schedule: AnySchedule = Field(
@@ -476,6 +491,22 @@ class Config(Section):
         return self
 
     @model_validator(mode='after')
+    def _graph_layers_stay_among_themselves(self) -> Config:
+        for index, layer in enumerate(self.network):
+            field, is_graph = f'network[{index}]', isinstance(layer, GraphLayer)
+            if is_graph != self.is_graph:
+                raise ValueError(
+                    f'{field}.type must be {self.network[0].type!r} as that of network[0], got '
+                    f'{layer.type!r}: graph layers take nodes, and no other layer does'
+                )
+            if is_graph != isinstance(layer.rule, ClassNodesRule):
+                right = "'class_nodes', the one" if is_graph else "another than 'class_nodes', one"
+                raise ValueError(
+                    f'{field}.rule must be {right} for type {layer.type}, got {layer.rule.name!r}'
+                )
+        return self
+
+    @model_validator(mode='after')
     def _streams_are_the_same(self) -> Config:
         by_streams = {layer.rule.streams: layer.rule.name for layer in self.network}
         if len(by_streams) > 1:
@@ -483,6 +514,19 @@ class Config(Section):
                 f"network has the rule '{by_streams[2]}', which needs positive and negative "
                 f"samples, beside '{by_streams[1]}', which needs samples and their labels: choose "
                 'rules of one kind'
+            )
+        return self
+
+    @model_validator(mode='after')
+    def _graphs_stream_whole(self) -> Config:
+        if self.is_graph and self.schedule.chapters:
+            raise ValueError(
+                f"schedule must be 'stream' for graph layers, got {self.schedule.name!r}"
+            )
+        if self.is_graph and self.early_exit.thresholds is not None:
+            raise ValueError(
+                'early_exit.thresholds must be null for graph layers: a node is not answered '
+                'without its neighbours'
             )
         return self
 
@@ -532,6 +576,11 @@ class Config(Section):
     def hybrid(self) -> bool:
         """Whether negatives are hybrid images rather than wrong classes."""
         return self.streams == 2 and self.training.negatives.mode == 'hybrid'
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether the layers take the nodes of a graph."""
+        return isinstance(self.network[0], GraphLayer)
 
     @property
     def streams(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from dff_nodes.runs.config import Config
+from dff_nodes.runs.config import Config, named_network
 from dff_nodes.runs.section import Section
 
 
@@ -93,6 +93,8 @@ def _descend(node: Any, step: str, following: str | None, value: Any, override: 
     child = node[step] if isinstance(node, list) else node.get(step)
     if isinstance(child, str) and step in ('rule', 'optimizer'):
         child = {'name': child}
+    if child == 'graph' and step == 'network':
+        child = named_network(child)
     if not isinstance(child, (dict, list)):
         child = _default_of(step, override) if child is None else None
     if child is None:

@@ -8,13 +8,17 @@ import os
 from dataclasses import dataclass
 
 from dff_nodes.runs.config_file import ConfigError
-from dff_nodes.runs.layers import DenseLayer
+from dff_nodes.runs.layers import DenseLayer, GraphLayer
 from dff_nodes.runs.resolve import DTYPE_BYTES, LayerShape, ResolvedRun
 
 PROCESS_MB = 290.0
 """resident memory of a node with PyTorch 2.13 (CPU) and rclpy in use; measured on x86_64"""
 WORKING_COPIES = 5
 """of a batch where it is widest: before and behind normalisation and nonlinearity, gradients"""
+GRAPH_COPIES = 12
+"""of a graph where it is widest: before and behind neighbours, cosines, gradients; measured"""
+INDEX_BYTES = 48
+"""of an edge: a column for each way, and what its sorting holds"""
 CONVOLUTION_MB = 75.0
 """more of a process that computes convolutions; both measured on x86_64"""
 SCORE_BYTES = 4
@@ -22,7 +26,11 @@ SCORE_BYTES = 4
 
 @dataclass(frozen=True)
 class ItemCounts:
-    """Samples and items of a whole run; every layer handles them all."""
+    """
+    Samples and items of a whole run; every layer handles them all.
+
+    A graph is one item, with all its nodes as samples.
+    """
 
     train_items: int
     train_samples: int
@@ -139,13 +147,14 @@ def count_items(resolved: ResolvedRun) -> ItemCounts:
     scored = int(resolved.config.has_readout)
     tests, at_end = _test_evaluations(resolved), _train_evaluation(resolved)
     chunk = resolved.evaluation_batch
+    evaluate_items = tests * -(-facts.test_samples // chunk) + -(-at_end // chunk)
     return ItemCounts(
         train_items=resolved.train_steps,
-        train_samples=epochs * facts.train_samples,
+        train_samples=epochs * (facts.nodes or facts.train_samples),
         score_items=scored * resolved.train_steps,
         score_samples=scored * epochs * facts.train_samples,
-        evaluate_items=tests * -(-facts.test_samples // chunk) + -(-at_end // chunk),
-        evaluate_samples=tests * facts.test_samples + at_end,
+        evaluate_items=evaluate_items,
+        evaluate_samples=evaluate_items * facts.nodes or tests * facts.test_samples + at_end,
         marks=epochs,
     )
 
@@ -161,15 +170,17 @@ def _train_evaluation(resolved: ResolvedRun) -> int:
 
 
 def sample_bytes(resolved: ResolvedRun, layer: int) -> SampleBytes:
-    """Give the payload of one sample as stream.codec writes it, by kind of item."""
+    """Give the payload of one sample as stream.codec writes it, by kind of item; no edges."""
     kinds = ('TRAIN', 'SCORE', 'EVALUATE')
-    return SampleBytes(*(resolved.hop_bytes(layer, kind, 1) for kind in kinds))
+    edges = resolved.edge_bytes
+    return SampleBytes(*(resolved.hop_bytes(layer, kind, 1) - edges for kind in kinds))
 
 
-def hop_bytes(sample: SampleBytes, counts: ItemCounts) -> int:
+def hop_bytes(sample: SampleBytes, counts: ItemCounts, edge_bytes: int) -> int:
     """Give the payload of all items of a run over one hop."""
     return (
-        sample.train * counts.train_samples
+        edge_bytes * (counts.train_items + counts.evaluate_items)
+        + sample.train * counts.train_samples
         + sample.score * counts.score_samples
         + sample.evaluate * counts.evaluate_samples
     )
@@ -177,21 +188,21 @@ def hop_bytes(sample: SampleBytes, counts: ItemCounts) -> int:
 
 def _layer(resolved: ResolvedRun, index: int, counts: ItemCounts) -> LayerFootprint:
     config = resolved.config
-    batch, chunk = config.training.batch_size, resolved.evaluation_batch
+    batch, chunk, edges = resolved.batch_size, resolved.evaluation_batch, resolved.edge_bytes
     sample = sample_bytes(resolved, index)
     scores = SCORE_BYTES * resolved.facts.classes
     last = index + 1 == len(resolved.layers)
     flying = resolved.item_bytes(index) + (0 if last else resolved.item_bytes(index + 1))
-    sent = 0 if last else hop_bytes(sample_bytes(resolved, index + 1), counts)
+    sent = 0 if last else hop_bytes(sample_bytes(resolved, index + 1), counts, edges)
     return LayerFootprint(
         shape=resolved.layers[index],
         sample_bytes=sample,
         item_bytes=SampleBytes(
-            batch * sample.train,
+            batch * sample.train + edges,
             batch * sample.score * config.has_readout,
-            chunk * sample.evaluate,
+            chunk * sample.evaluate + edges,
         ),
-        hop_bytes=hop_bytes(sample, counts),
+        hop_bytes=hop_bytes(sample, counts, edges),
         goodness_bytes=scores * (counts.score_samples + counts.evaluate_samples),
         window_bytes=config.stream.window_items * flying,
         replay_bytes=_replay_bytes(resolved, sent),
@@ -216,12 +227,13 @@ def _memory(resolved: ResolvedRun, layer: LayerFootprint) -> NodeMemory:
 
 def _coordinator_memory(resolved: ResolvedRun, layers: list[LayerFootprint]) -> NodeMemory:
     facts, stream = resolved.facts, resolved.config.stream
-    samples = facts.train_samples + facts.test_samples
+    samples = facts.nodes or facts.train_samples + facts.test_samples
     return NodeMemory(
         node='coordinator',
         device=device_of(resolved, 'coordinator'),
         process_mb=PROCESS_MB,
-        state_mb=samples * facts.features * DTYPE_BYTES[facts.dtype] / 1e6,
+        state_mb=(samples * facts.features * DTYPE_BYTES[facts.dtype] + 2 * resolved.edge_bytes)
+        / 1e6,
         working_mb=0.0,
         window_mb=stream.window_items * resolved.item_bytes(0) / 1e6,
         replay_mb=_replay_bytes(resolved, layers[0].hop_bytes) / 1e6,
@@ -230,8 +242,10 @@ def _coordinator_memory(resolved: ResolvedRun, layers: list[LayerFootprint]) -> 
 
 def _working_mb(resolved: ResolvedRun, shape: LayerShape) -> float:
     """Estimate what a training step of a layer holds beside its state."""
-    rows = resolved.config.streams * resolved.config.training.batch_size
+    rows = resolved.config.streams * resolved.batch_size
     batch = 4 * rows * shape.widest / 1e6
+    if isinstance(shape.config, GraphLayer):
+        return GRAPH_COPIES * batch + INDEX_BYTES * resolved.facts.edges / 1e6
     dense = isinstance(shape.config, DenseLayer)
     return WORKING_COPIES * batch + (0.0 if dense else CONVOLUTION_MB)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dff_nodes.runs.rules import AnyRule, SwishRule
+from dff_nodes.runs.rules import AnyRule, ClassNodesRule, SwishRule
 from dff_nodes.runs.section import BY_NAME, Section, Share
 
 
@@ -240,12 +240,29 @@ class TorchvisionLayer(LocalSettings):
     initialization: Initialization = Field('kaiming', description='of weights')
 
 
+class GraphLayer(LocalSettings):
+    """A graph convolution (GCN 1609.02907): every node takes in itself and its neighbours."""
+
+    type: Literal['graph'] = Field('graph', description='kind of layer')
+    units: int = Field(256, ge=2, le=65536, description='outputs of the layer for each node')
+    aggregation: Literal['mean', 'symmetric'] = Field(
+        'mean',
+        description='mean: all neighbours weigh alike; symmetric: 1 / sqrt(degree of the one * of '
+        'the other). A node is a neighbour of itself',
+    )
+    activation: Activation = Field('relu', description='nonlinearity')
+    initialization: Initialization = Field(
+        'lecun', description='of weights: variance 1 / inputs, twice that, or orthogonal rows'
+    )
+    rule: AnyRule = Field(ClassNodesRule(), description='local rule, with its settings')
+
+
 def _dense_unless_said(value: Any) -> Any:
     """Take a layer without a type for a dense one."""
     return {'type': 'dense', **value} if isinstance(value, dict) and 'type' not in value else value
 
 
-LayerConfig = DenseLayer | ConvolutionLayer | BlockLayer | TorchvisionLayer
+LayerConfig = DenseLayer | ConvolutionLayer | BlockLayer | TorchvisionLayer | GraphLayer
 AnyLayer = Annotated[
     Annotated[LayerConfig, Field(discriminator='type')], BeforeValidator(_dense_unless_said)
 ]

@@ -11,7 +11,7 @@ from typing import Any
 
 from dff_nodes.runs import charts, units
 from dff_nodes.runs.charts import INK, Bar, BarChart, Line, LineChart
-from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig
+from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, GraphLayer, LayerConfig
 from dff_nodes.runs.metrics import MetricsRow
 from dff_nodes.runs.report_style import POLICY, SCRIPT, STYLE
 from dff_nodes.runs.run_record import RunRecord
@@ -90,7 +90,7 @@ def _sizes(sizes: list[str]) -> str:
 
 def _size(layer: LayerConfig) -> str:
     """Write a layer's size as `500 units`, `64 channels`, `2 parts`."""
-    if isinstance(layer, DenseLayer):
+    if isinstance(layer, (DenseLayer, GraphLayer)):
         return f'{layer.units} units'
     if isinstance(layer, ConvolutionLayer):
         return f'{layer.channels} channels'

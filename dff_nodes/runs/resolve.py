@@ -29,6 +29,9 @@ LEAST_SAVE_SHARE = 0.2
 USUAL_REPLAY_BYTES = 32_000_000
 LABEL_BYTES = 2
 ROW_BYTES = SCORE_BYTES = 4
+UNLABELLED = 65535
+"""label of a node of a graph whose class no layer may know"""
+EDGE_BYTES = 8
 ORDER = 'norm_activation'
 DTYPE_BYTES = {'uint8': 1, 'float16': 2, 'float32': 4}
 
@@ -168,9 +171,19 @@ class ResolvedRun:
         )
 
     @property
+    def is_graph(self) -> bool:
+        """Whether every item holds the same graph, whole."""
+        return self.facts.nodes > 0
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a full TRAIN item; of a graph all its nodes."""
+        return self.facts.nodes or self.config.training.batch_size
+
+    @property
     def batches_per_epoch(self) -> int:
         """TRAIN items of one epoch; the last may be smaller."""
-        return -(-self.facts.train_samples // self.config.training.batch_size)
+        return 1 if self.is_graph else -(-self.facts.train_samples // self.batch_size)
 
     @cached_property
     def train_steps(self) -> int:
@@ -216,7 +229,7 @@ class ResolvedRun:
     @property
     def evaluation_batch(self) -> int:
         """Samples of an EVALUATE item: as many rows as a TRAIN item has, at most."""
-        rows = self.config.streams * self.config.training.batch_size
+        rows = self.config.streams * self.batch_size
         return max(1, rows // self.candidates)
 
     @property
@@ -253,7 +266,13 @@ class ResolvedRun:
             if self.config.streams == 1:
                 return 1
             return 2 if layer == 0 and not self.config.hybrid else 0
-        return int(kind == 'SCORE')
+        # The virtual nodes of a graph's classes are those of the training nodes, whenever.
+        return int(kind == 'SCORE' or self.is_graph)
+
+    @property
+    def edge_bytes(self) -> int:
+        """Payload of the edges that travel with an item."""
+        return EDGE_BYTES * self.facts.edges
 
     def row_bytes(self, layer: int) -> int:
         """Payload of one row that arrives at a layer."""
@@ -261,14 +280,15 @@ class ResolvedRun:
         return math.prod(shape) * DTYPE_BYTES[dtype]
 
     def hop_bytes(self, layer: int, kind: str, samples: int) -> int:
-        """Payload of an item of a kind that arrives at a layer, its labels included."""
+        """Payload of an item of a kind that arrives at a layer, labels and edges included."""
         row = self.rows(layer, kind) * self.row_bytes(layer)
         beside = self.exit_bytes(layer) if kind == 'EVALUATE' else 0
-        return samples * (row + LABEL_BYTES * self.labels(layer, kind) + beside)
+        each = row + LABEL_BYTES * self.labels(layer, kind) + beside
+        return samples * each + self.edge_bytes
 
     def item_bytes(self, layer: int) -> int:
         """Payload of the largest item that arrives at a layer."""
-        batch = self.config.training.batch_size
+        batch = self.batch_size
         kinds = {'TRAIN': batch, 'EVALUATE': self.evaluation_batch}
         if self.config.has_readout:
             kinds['SCORE'] = batch
@@ -323,6 +343,7 @@ class ResolvedRun:
 
 def resolve(config: Config, facts: DataFacts) -> ResolvedRun:
     """Join a configuration with its data's facts, and check that they fit."""
+    _check_network_takes_data(config, facts)
     _check_label_fits(config, facts)
     _check_batch_fits(config, facts)
     resolved = ResolvedRun(config, facts)
@@ -330,6 +351,20 @@ def resolve(config: Config, facts: DataFacts) -> ResolvedRun:
     _check_chapters(resolved)
     _check_replay_fits(resolved)
     return resolved
+
+
+def _check_network_takes_data(config: Config, facts: DataFacts) -> None:
+    """Graph layers need a graph, and no other layer knows what to do with its edges."""
+    if facts.nodes and not config.is_graph:
+        raise ConfigError(
+            f'network[0].type must be graph for the graph of data.dataset {config.data.dataset}, '
+            f'got {config.network[0].type!r}: for example network: graph'
+        )
+    if config.is_graph and not facts.nodes:
+        raise ConfigError(
+            f'data.dataset must be the .npz of a graph for network[0].type graph, got '
+            f'{config.data.dataset}, which has no edges'
+        )
 
 
 def _check_label_fits(config: Config, facts: DataFacts) -> None:
@@ -444,7 +479,7 @@ def _check_chapters(resolved: ResolvedRun) -> None:
 
 
 def _check_batch_fits(config: Config, facts: DataFacts) -> None:
-    if config.training.batch_size > facts.train_samples:
+    if not facts.nodes and config.training.batch_size > facts.train_samples:
         raise ConfigError(
             f'training.batch_size must be at most the {facts.train_samples} training samples of '
             f'{config.data.dataset}, got {config.training.batch_size}'

@@ -315,6 +315,20 @@ class PrototypeRule(HeadRule):
         return head_features(output_shape, self.head_inputs) * classes
 
 
+class ClassNodesRule(Rule):
+    """
+    Cross-entropy of cosines to one virtual node per class, ForwardGNN 2403.11004.
+
+    Every training node of a class has an edge to the virtual node, and none leads back: it is an
+    outcome of the same layer, so it learns with it and has no parameters. No negatives. The
+    layers' answers are probabilities, which are added up.
+    """
+
+    name: Literal['class_nodes'] = 'class_nodes'
+    implementation = 'dff_nodes.learning.rules.class_nodes:ClassNodes'
+    temperature: float = Field(0.5, gt=0, le=100, description='of the cosines')
+
+
 def head_grid(output_shape: Shape, most: int) -> tuple[int, int]:
     """
     Rows and columns of the grid that maps are averaged over.
@@ -351,6 +365,7 @@ BUILT_IN: tuple[type[Rule], ...] = (
     ReconstructRule,
     ContrastiveRule,
     PrototypeRule,
+    ClassNodesRule,
 )
 
 

@@ -15,6 +15,7 @@ from dff_nodes.runs.layers import (
     ConvolutionLayer,
     ConvolutionPart,
     DensePart,
+    GraphLayer,
     LayerConfig,
     PoolPart,
     TorchvisionLayer,
@@ -58,6 +59,9 @@ def layer_outcome(layer: LayerConfig, shape: Shape, field: str) -> Outcome:
         return _through(layer.parts, shape, field)
     if isinstance(layer, TorchvisionLayer):
         return _through_torchvision(layer, shape, field)
+    if isinstance(layer, GraphLayer):
+        weights = shape[0] * layer.units
+        return Outcome((layer.units,), weights + layer.units, weights, max(shape[0], layer.units))
     if not isinstance(layer, ConvolutionLayer):
         return part_outcome(layer, shape, field)
     _check_skip(layer, shape, field)

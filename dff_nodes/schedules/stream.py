@@ -15,6 +15,7 @@ from dff_nodes.data.batches import Batch as Samples
 from dff_nodes.data.batches import Batches
 from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import Augmentation
+from dff_nodes.data.graph import GraphDataset
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.classification import combine, correct, used_scores
 from dff_nodes.learning.early_exit import joined
@@ -26,6 +27,7 @@ from dff_nodes.learning.negatives import (
 )
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.decisions import Decision
+from dff_nodes.schedules.graph_items import counted_nodes, whole_graph
 from dff_nodes.schedules.plan import EvaluationPlan, Plan, PlannedItem, Split, scored_items
 from dff_nodes.stream.item import Item, Kind, Mark
 
@@ -74,7 +76,7 @@ class StreamCoordinator:
     def __init__(
         self,
         resolved: ResolvedRun,
-        dataset: Dataset,
+        dataset: Dataset | GraphDataset,
         plan: Plan,
         first_item: int | None = None,
         decided: Sequence[Decision] = (),
@@ -189,7 +191,11 @@ class StreamCoordinator:
         return planned is None or planned.number >= item
 
     def samples_of(self, planned: PlannedItem) -> int:
-        """Samples of an item that is scored."""
+        """Samples of an item that is scored; of a graph all its nodes."""
+        return self.resolved.facts.nodes or self._counted(planned)
+
+    def _counted(self, planned: PlannedItem) -> int:
+        """Samples of a scored item whose answers count."""
         chunk = self._chunk(planned)
         return chunk.stop - chunk.start
 
@@ -236,6 +242,8 @@ class StreamCoordinator:
     def _batch(self, planned: PlannedItem) -> Batch | None:
         if planned.kind == Kind.MARK:
             return None
+        if isinstance(self.dataset, GraphDataset):
+            return whole_graph(self.dataset)
         if planned.kind == Kind.EVALUATE:
             images, _ = self._split(planned.split)
             return Batch(images[self._chunk(planned)])
@@ -301,8 +309,11 @@ class StreamCoordinator:
 
     def _answer(self, planned: PlannedItem, scores: list[Tensor]) -> tuple[int, ...]:
         """Right answers of all layers together, then of each."""
-        _, all_labels = self._split(planned.split)
-        labels = all_labels[self._chunk(planned)]
+        chosen, all_labels = self._split(planned.split)
+        chunk = self._chunk(planned)
+        labels = all_labels[chunk]
+        if isinstance(self.dataset, GraphDataset):
+            scores = [each[chosen[chunk]] for each in scores]
         together = combine(scores, self.resolved.config.classification.layers)
         if isinstance(self.plan, EvaluationPlan):
             self.answers.append([together, *scores])
@@ -324,12 +335,15 @@ class StreamCoordinator:
         """Count the answers of an EVALUATE item; the last one completes its evaluation."""
         key = planned.epoch, planned.split
         tally = self._tallies.setdefault(key, _Tally(right=[0] * len(right)))
-        tally.samples += self.samples_of(planned)
+        tally.samples += self._counted(planned)
         tally.right = [before + new for before, new in zip(tally.right, right, strict=True)]
         if tally.samples == self.plan.evaluated_samples(planned.split):
             self.evaluations.append(_evaluation(key, self._tallies.pop(key)))
 
     def _split(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Give the images of a split, or which nodes of a graph they are, and the classes."""
+        if isinstance(self.dataset, GraphDataset):
+            return counted_nodes(self.dataset, split)
         if split == 'test':
             return self.dataset.x_test, self.dataset.y_test
         return self.dataset.x_train, self.dataset.y_train

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dff_nodes.data.dataset import Dataset, load_dataset
+from dff_nodes.data.dataset import Dataset, GraphDataset, load_dataset
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.checkpoint import CheckpointStore
 from dff_nodes.runs.config import Config
@@ -232,6 +232,11 @@ def classify_task(folder: RunFolder, overrides: list[str], images: Path) -> Task
     """Find the classes of images that have none."""
     config = _same_network(folder, overrides)
     facts = read_facts(config.data)
+    if facts.nodes:
+        raise ConfigError(
+            f'run {folder.path} learned a graph, and images are no nodes of it: dff evaluate '
+            'tells how many of its test nodes are right'
+        )
     with np.load(images, allow_pickle=False) as file:
         pixels = torch.from_numpy(file['x'])
     labels = torch.zeros(len(pixels), dtype=torch.int64)
@@ -258,7 +263,7 @@ def _finish_classification(task: Task, result: dict[str, Any], emit: Emit) -> No
 def _evaluation(
     folder: RunFolder,
     config: Config,
-    dataset: Dataset,
+    dataset: Dataset | GraphDataset,
     finish: Callable[[Task, dict[str, Any], Emit], None],
 ) -> Task:
     resolved = ResolvedRun(config, dataset.facts)

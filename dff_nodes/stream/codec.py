@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dff_nodes.learning.batch import Batch
-from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.runs.resolve import UNLABELLED, ResolvedRun
 from dff_nodes.stream.item import Item, Kind, Mark
 
 DTYPES = ('uint8', 'float16', 'float32')
@@ -46,12 +46,13 @@ class WireItem:
     negative: array
     rows: array
     running_scores: array
+    edges: array
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes of samples and labels."""
+        """Bytes of samples, labels and edges."""
         labels = len(self.labels) + len(self.negative_labels)
-        beside = len(self.rows) + len(self.running_scores)
+        beside = len(self.rows) + len(self.running_scores) + len(self.edges)
         return len(self.positive) + len(self.negative) + 2 * labels + 4 * beside
 
 
@@ -76,6 +77,7 @@ def encode(item: Item) -> WireItem:
         negative=_bytes_out(batch.negative),
         rows=rows_out(batch.rows),
         running_scores=scores_out(batch.running),
+        edges=_edges_out(batch.edges),
     )
 
 
@@ -109,6 +111,13 @@ def scores_out(scores: Tensor | None) -> array:
     return out
 
 
+def _edges_out(edges: Tensor | None) -> array:
+    out = array('I')
+    if edges is not None:
+        out.frombytes(edges.numpy().astype('<u4').tobytes())
+    return out
+
+
 class ItemDecoder:
     """
     Turns bytes into the items that one layer of one run may receive.
@@ -125,7 +134,9 @@ class ItemDecoder:
         self.layer = layer
         self.classes = facts.classes
         self.has_readout = config.has_readout
-        self.batch_size = config.training.batch_size
+        self.batch_size = resolved.batch_size
+        self.nodes, self.edges = facts.nodes, facts.edges
+        self.known_nodes = facts.train_samples
         self.evaluation_batch = resolved.evaluation_batch
         shape, self.dtype = resolved.arriving(layer)
         self.shape = list(shape)
@@ -159,13 +170,14 @@ class ItemDecoder:
             candidates=wire.candidates,
             rows=self._rows(wire) if parted else None,
             running=self._running(wire) if parted and self.adds_up_scores else None,
+            edges=self._joined(wire.edges),
         )
         return Item(wire.number, kind, wire.epoch, batch, checkpoint=wire.checkpoint)
 
     def _check_sizes(self, wire: WireItem, kind: Kind) -> None:
         most = self.evaluation_batch if kind == Kind.EVALUATE else self.batch_size
         parted = self.exits and kind == Kind.EVALUATE
-        least = 0 if parted else 1
+        least = 0 if parted else self.nodes or 1
         _require(least <= wire.samples <= most, 'samples', wire.samples, f'{least} to {most}')
         candidates = self.candidates if kind == Kind.EVALUATE else 1
         _require(wire.candidates == candidates, 'candidates', wire.candidates, candidates)
@@ -178,6 +190,7 @@ class ItemDecoder:
         shown = self.layer == 0 and not self.hybrid
         pair = train and self.two_streams and not shown
         labelled = kind == Kind.SCORE or (train and (shown or not self.two_streams))
+        labelled = labelled or self.nodes > 0
         wrong = train and self.two_streams and shown
         summed = self.classes if parted and self.adds_up_scores else 0
         for name, found, right in (
@@ -187,6 +200,7 @@ class ItemDecoder:
             ('negative_labels', len(wire.negative_labels), wire.samples if wrong else 0),
             ('rows', len(wire.rows), wire.samples if parted else 0),
             ('running_scores', len(wire.running_scores), wire.samples * summed),
+            ('edges', len(wire.edges), 2 * self.edges),
         ):
             _require(found == right, f'length of {name}', found, right)
 
@@ -211,9 +225,34 @@ class ItemDecoder:
         if not len(labels):
             return None
         tensor = torch.from_numpy(np.frombuffer(labels, '<u2').astype(np.int64))
+        if self.nodes:
+            return self._node_labels(tensor, name)
         highest = int(tensor.max())
         _require(highest < self.classes, f'largest of {name}', highest, f'< {self.classes}')
         return tensor
+
+    def _node_labels(self, labels: Tensor, name: str) -> Tensor:
+        """Training nodes have a class, two of each at least, and no other node has one."""
+        known = labels[labels != UNLABELLED]
+        _require(len(known) == self.known_nodes, f'known {name}', len(known), self.known_nodes)
+        highest = int(known.max())
+        _require(highest < self.classes, f'largest of {name}', highest, f'< {self.classes}')
+        fewest = int(known.bincount(minlength=self.classes).min())
+        _require(fewest >= 2, f'fewest {name} of a class', fewest, 'at least 2')
+        return labels
+
+    def _joined(self, edges: array) -> Tensor | None:
+        """Pairs of nodes, each once, lower node first, ascending: int64 [edges, 2]."""
+        if not len(edges):
+            return None
+        pairs = torch.from_numpy(np.frombuffer(edges, '<u4').astype(np.int64)).view(-1, 2)
+        highest = int(pairs.max())
+        _require(highest < self.nodes, 'largest node of edges', highest, f'< {self.nodes}')
+        low, high = pairs.unbind(1)
+        _require(bool((low < high).all()), 'first node of an edge', 'not lower', 'lower')
+        ascending = bool(((low * self.nodes + high).diff() > 0).all())
+        _require(ascending, 'order of edges', 'not ascending', 'ascending')
+        return pairs
 
 
 def check_scores(scores: array, samples: int, classes: int, expected: tuple[int, int]) -> Tensor:

@@ -8,6 +8,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,17 @@ def test_the_command_line_imports_neither_torch_nor_ros() -> None:
 @pytest.mark.parametrize('path', sorted(CONFIGS.rglob('*.yaml')), ids=lambda path: path.stem)
 def test_every_configuration_that_comes_with_the_package_is_right(path: Path) -> None:
     assert run_check(str(path)) == 0
+
+
+def test_a_graph_is_shown_as_one(
+    capsys: pytest.CaptureFixture[str], save_graph: Callable[..., Path]
+) -> None:
+    words = ['--set', f'data.dataset={save_graph()}', '--set', 'network=graph']
+    assert run_check(*words) == 0
+    text = ' '.join(capsys.readouterr().out.split())
+    assert '24 training and 24 test of 60 nodes' in text
+    assert 'the whole graph at once' in text
+    tree = as_json(capsys, *words)
+    edges = tree['data']['edges']
+    train = tree['layers'][0]['item_bytes']['train']
+    assert train == 60 * (7 * 4 + 2) + 8 * edges

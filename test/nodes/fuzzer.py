@@ -166,6 +166,7 @@ WRONG_ITEMS = [
     Kind('short payload', sets(positive=lambda numbers: zeros(numbers.randint(1, 9)))),
     Kind('long payload', sets(positive=zeros(100_000))),
     Kind('too many labels', sets(labels=array('H', [0] * 5000))),
+    Kind('edges without a graph', sets(edges=array('I', [0, 1]))),
     Kind('no such classes', sets(labels=array('H', [65535] * 64))),
     Kind('rows of a whole item', sets(rows=array('I', [HIGHEST] * 64))),
     Kind('running scores of a whole item', sets(running_scores=array('f', [float('nan')] * 640))),

@@ -10,6 +10,7 @@ the arithmetic.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -195,5 +196,19 @@ def test_two_streams_through_convolutions(dff: Dff) -> None:
             training__epochs=1,
             training__negatives__mode='adaptive',
             data__label={'position': 'planes', 'amplitude': 2},
+        ),
+    )
+
+
+def test_a_graph(dff: Dff, save_graph: Callable[..., Path]) -> None:
+    layer = {'type': 'graph', 'units': 12}
+    assert_golden(
+        dff,
+        settings(
+            data__dataset=str(save_graph()),
+            network=[layer | {'dropout': 0.2}, layer | {'aggregation': 'mean'}],
+            training__epochs=30,
+            evaluation__every_epochs=10,
+            stream__dtype='float16',
         ),
     )

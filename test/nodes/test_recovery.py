@@ -116,6 +116,26 @@ def test_each_node_may_be_killed_in_one_run(dff: Dff, expected: Any) -> None:
         assert done.answer['restarts'][name] >= 1
 
 
+def test_a_graph_layer_that_is_killed_comes_back_to_the_same_bits(
+    dff: Dff, save_graph: Callable[..., Path]
+) -> None:
+    few = settings(
+        data__dataset=str(save_graph()),
+        network='graph',
+        training__epochs=150,
+        evaluation__every_epochs=50,
+        checkpoint__every_items=30,
+        restart__backoff_s=0,
+    )
+    expected = dff.run('train', '--json', '--reference', '--name', 'right', *few)
+    process = dff.start('train', '--json', '--name', 'hurt', *few)
+    await_item(dff, 'hurt', 60)
+    dff.node('layer_1').kill()
+    done = dff.finish(process)
+    assert_same(done, expected.answer)
+    assert done.answer['restarts']['layer_1'] >= 1
+
+
 def kill_all(dff: Dff, process: subprocess.Popen) -> None:
     """End the command and all nodes at once, as when the power goes."""
     nodes = dff.nodes()

@@ -259,3 +259,29 @@ def test_every_setting_is_explained() -> None:
     assert found['placement.DEVICE.nodes'].default == '(required)'
     undocumented = [key for key, each in found.items() if not each.documentation]
     assert [key for key in undocumented if not key.endswith('.name')] == []
+
+
+@pytest.mark.parametrize(
+    ('network', 'message'),
+    [
+        ('[{type: graph}, {units: 9}]', "network[1].type must be 'graph'"),
+        ('[{type: conv, rule: softmax_head}, {type: graph}]', "network[1].type must be 'conv'"),
+        ('[{type: graph, rule: swish}]', "network[0].rule must be 'class_nodes'"),
+        ('[{units: 9, rule: class_nodes}]', "network[0].rule must be another than 'class_nodes'"),
+        ('[{type: graph, aggregation: sum}]', 'network[0].aggregation must be'),
+        ('grph', "or 'graph', got 'grph'"),
+    ],
+)
+def test_graph_layers_stay_among_themselves(network: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [f'network={network}'])
+    assert message in str(caught.value)
+
+
+def test_graph_is_short_for_two_layers() -> None:
+    config = load_config(None, ['network=graph', 'network.1.units=9'])
+    assert [(layer.type, layer.units) for layer in config.network] == [
+        ('graph', 256),
+        ('graph', 9),
+    ]
+    assert {layer.rule.name for layer in config.network} == {'class_nodes'}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -294,3 +295,10 @@ def test_many_points_become_means_of_neighbours() -> None:
 def test_layers_have_different_colours() -> None:
     assert len({color(layer, 20) for layer in range(20)}) == 20
     assert color(0, 1) == color(0, 20)
+
+
+def test_a_run_on_a_graph_is_drawn(tmp_path: Path, save_graph: Callable[..., Path]) -> None:
+    config = load_config(None, [f'data.dataset={save_graph()}', 'network=graph'])
+    folder = create_run(tmp_path, 'sample', resolve(config, read_facts(config.data)))
+    folder.write_result(result_of(2))
+    assert '256 – 256 units' in page_of(folder).text

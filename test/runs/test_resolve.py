@@ -214,3 +214,29 @@ def test_the_hash_is_of_what_changes_the_result() -> None:
     assert a_run(stream={'window_items': 9}).hash == run.hash
     assert a_run(seed=1).hash != run.hash
     assert a_run(stream={'dtype': 'float16'}).hash != run.hash
+
+
+GRAPH = DataFacts((7,), 3, 24, 24, 1.0, 'float32', 60, 90)
+
+
+def test_a_graph_is_one_item_with_its_edges() -> None:
+    run = a_run(GRAPH, network='graph', training={'batch_size': 50, 'epochs': 6})
+    assert [(each.inputs, each.units) for each in run.layers] == [(7, 256), (256, 256)]
+    assert (run.batches_per_epoch, run.train_steps, run.evaluation_batch) == (1, 6, 60)
+    assert run.hop_bytes(1, 'TRAIN', 60) == 60 * (256 * 4 + 2) + 90 * 8
+    assert ResolvedRun.from_json(run.to_json()) == run
+
+
+@pytest.mark.parametrize(
+    ('facts', 'sections', 'message'),
+    [
+        (FACTS, {'network': 'graph'}, 'data.dataset must be the .npz of a graph'),
+        (GRAPH, {}, r'network\[0\].type must be graph for the graph of'),
+        (GRAPH, {'network': 'graph', 'stream': {'dtype': 'uint8'}}, 'stream.dtype uint8'),
+    ],
+)
+def test_graph_layers_and_graphs_belong_together(
+    facts: DataFacts, sections: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_run(facts, **sections)

@@ -138,7 +138,7 @@ def same_items(one: Item, other: Item) -> bool:
             return False
     if one.batch is None or other.batch is None:
         return one.batch is other.batch
-    tensors = ('positive', 'negative', 'labels', 'negative_labels', 'rows', 'running')
+    tensors = ('positive', 'negative', 'labels', 'negative_labels', 'rows', 'running', 'edges')
     return one.batch.candidates == other.batch.candidates and all(
         same_bits(getattr(one.batch, name), getattr(other.batch, name)) for name in tensors
     )
@@ -161,6 +161,7 @@ def through_ros(wire: WireItem) -> WireItem:
         negative=copied(wire.negative),
         rows=copied(wire.rows),
         running_scores=copied(wire.running_scores),
+        edges=copied(wire.edges),
     )
 
 
@@ -239,6 +240,8 @@ REFUSED = {
     'mark without kind': (0, Kind.TRAIN, {'mark': 1}, 'mark is END_OF_EPOCH'),
     'kind without mark': (0, Kind.MARK, {'mark': 0}, 'mark is NONE'),
     'mark with payload': (0, Kind.MARK, {'positive': array('B', [0])}, 'payload of a MARK is 1'),
+    'mark with edges': (0, Kind.MARK, {'edges': array('I', [0, 1])}, 'payload of a MARK is 8'),
+    'edges of images': (0, Kind.TRAIN, {'edges': array('I', [0, 1])}, 'length of edges is 2'),
     'mark with labels': (0, Kind.MARK, {'labels': array('H', [0])}, 'payload of a MARK is 2'),
     'no samples': (0, Kind.TRAIN, {'samples': 0}, 'samples is 0'),
     'too many samples': (0, Kind.TRAIN, {'samples': BATCH + 1}, 'samples is 5'),
@@ -435,6 +438,9 @@ def damaged(wire: WireItem) -> st.SearchStrategy[WireItem]:
             'rows': st.lists(numbers, max_size=9).map(lambda rows: array('I', rows)),
             'running_scores': st.lists(st.floats(width=32), max_size=9).map(
                 lambda scores: array('f', scores)
+            ),
+            'edges': st.lists(st.sampled_from([0, 1, 9, 2**32 - 1]), max_size=8).map(
+                lambda nodes: array('I', nodes)
             ),
         },
     ).map(lambda changes: replace(wire, **changes))
