@@ -414,6 +414,11 @@ def payloads(draw: st.DrawFn, data: array) -> array:
     return changed
 
 
+def as_bytes(wire: WireItem) -> WireItem:
+    """Make messages comparable that hold what is not a number."""
+    return replace(wire, running_scores=wire.running_scores.tobytes())
+
+
 def damaged(wire: WireItem) -> st.SearchStrategy[WireItem]:
     """Change some fields of a message."""
     return st.fixed_dictionaries(
@@ -515,7 +520,7 @@ def test_a_damaged_message_is_refused_or_means_what_it_says(
             item = ItemDecoder(run, layer).decode(wire)
     except Rejected as error:
         assert str(error)
-        assert wire == before
+        assert as_bytes(wire) == as_bytes(before)
         return
     check_possible(run, layer, item)
     again = encode(item)
