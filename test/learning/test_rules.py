@@ -17,9 +17,14 @@ from torch.nn.functional import cosine_similarity
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.rules.local_rule import LocalRule, Setting, Step
 from dff_nodes.runs.config_file import ConfigError
-from dff_nodes.runs.rules import BUILT_IN, rules
+from dff_nodes.runs.rules import BUILT_IN, ClassNodesRule, rules
 
-ONE_STREAM = sorted(rule.model_fields['name'].default for rule in BUILT_IN if rule.streams == 1)
+ONE_STREAM = sorted(
+    rule.model_fields['name'].default
+    for rule in BUILT_IN
+    if rule.streams == 1 and rule is not ClassNodesRule
+)
+"""but for the rule of graph layers, see test_graph_layer.py"""
 MAPS_ONLY = ('spatial_goodness',)
 CASES = [
     (rule, kind)
