@@ -143,11 +143,11 @@ def _cached_bytes(plan: ChapterPlan) -> int:
     """Give the largest of what may arrive at a layer in a chapter and fits schedule.cache_mb."""
     if plan.schedule.name == 'single_layer':
         return 0
-    sizes = [_arriving_bytes(plan, layer) for layer in range(plan.layers)]
+    sizes = [arriving_bytes(plan, layer) for layer in range(plan.layers)]
     return max((size for size in sizes if size <= plan.schedule.cache_mb * 1e6), default=0)
 
 
-def _arriving_bytes(plan: ChapterPlan, layer: int) -> int:
+def arriving_bytes(plan: ChapterPlan, layer: int) -> int:
     """All samples of a chapter, as they arrive at a layer."""
     resolved = plan.resolved
     rows = 1 if layer == 0 else resolved.config.streams
