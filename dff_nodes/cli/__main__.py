@@ -18,6 +18,7 @@ VERBS = {
     'evaluate': 'measure the accuracy of a trained run on the test set',
     'classify': 'find the class of images with a trained run',
     'check': 'check a configuration and print the run that it describes',
+    'plan': 'predict time, memory and bytes of each schedule on devices of your choice',
     'compare': 'print finished runs side by side',
     'report': 'write one HTML page with the plots of a run',
     'doctor': 'print what this machine has, and what is wrong with it',

@@ -10,6 +10,7 @@ from dff_nodes.runs.config_file import ConfigError
 
 QUANTITY = re.compile(r'(\d+(?:\.\d*)?|\.\d+)\s*([a-z%/]*)', re.IGNORECASE)
 LINK_MBIT = {'kbit': 1e-3, 'mbit': 1, 'gbit': 1e3}
+LATENCY_MS = {'us': 1e-3, 'ms': 1, 's': 1e3}
 
 
 def quantity(option: str, text: str, units: dict[str, float], example: str) -> float:
