@@ -134,6 +134,9 @@ def _row(
         'measured_bytes': sum(result['wire_bytes'].values())
         + sum(result.get('goodness_bytes', {}).values()),
         'bottleneck': planned['bottleneck'],
+        'computing_s': result.get('computing_seconds'),
+        'waiting_s': result.get('waiting_seconds'),
+        'cpu_s': {host: used['cpu_seconds'] for host, used in result['lab']['devices'].items()},
         'load_before': load,
         'load_after': os.getloadavg()[0],
         'wall_s': time.monotonic() - began,

@@ -92,6 +92,11 @@ def show(
     console.print(facts(console, _placements(candidates)))
     title(console, f'Speed-up on more devices of kind {devices[0].kind} (predicted)')
     console.print(_scaling(points, console))
+    console.print(
+        '  stream and single_layer use no more devices than there are layers, all_layers has a '
+        'worker on each',
+        highlight=False,
+    )
     for warning in warnings:
         console.print(f'warning: {warning}', style='yellow', markup=False, highlight=False)
     _warn_of_load(times, console)
@@ -139,7 +144,4 @@ def _scaling(points: Sequence[ScaledPoint], console):  # noqa: ANN001, ANN202 - 
 
 
 def _speed_up(point: ScaledPoint | None) -> str:
-    if point is None:
-        return units.DASH
-    idle = point.devices - point.used
-    return f'{point.speed_up:.2f} ×' + (f' ({idle} idle)' if idle else '')
+    return units.DASH if point is None else f'{point.speed_up:.2f} ×'

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,7 +70,9 @@ class Cluster:
 
     def busy_shares(self, timeline: Timeline) -> dict[str, float]:
         """Share of the time that each device and link is in use."""
-        places = {host.name: host.places for host in self.hosts.values()}
+        # A node computes one thing at a time: more places than nodes are never taken.
+        nodes = Counter(host.name for host in self.hosts.values())
+        places = {host.name: min(host.places, nodes[host.name]) for host in self.hosts.values()}
         whole = max(timeline.seconds, 1e-12)
         return {
             name: seconds / whole / places.get(name, 1)
