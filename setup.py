@@ -24,7 +24,7 @@ setup(
     name=NAME,
     version='0.1.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    package_data={'': ['*.npz', '*.md', '*.xml']},
+    package_data={'': ['*.npz', '*.md', '*.xml', '*.yaml']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),

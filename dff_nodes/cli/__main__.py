@@ -19,6 +19,7 @@ VERBS = {
     'calibrate': 'choose how sure a layer must be to answer by itself (early exit)',
     'classify': 'find the class of images with a trained run',
     'check': 'check a configuration and print the run that it describes',
+    'plan': 'predict time, memory and bytes of each schedule on devices of your choice',
     'compare': 'print finished runs side by side',
     'report': 'write one HTML page with the plots of a run',
     'doctor': 'print what this machine has, and what is wrong with it',

@@ -14,17 +14,20 @@ from typing import Any
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import ConfigError, load_config
-from dff_nodes.runs.explain import Setting, explain_settings
+from dff_nodes.runs.explain import explain_settings
 from dff_nodes.runs.footprint import (
     DeviceMemory,
     Footprint,
     LayerFootprint,
     check_memory,
-    footprint,
     memory_here_mb,
     memory_warnings,
+    nodes_on,
 )
-from dff_nodes.runs.resolve import ResolvedRun, resolve
+from dff_nodes.runs.options import link_mbit
+from dff_nodes.runs.resolve import LayerShape, ResolvedRun, resolve
+from dff_nodes.schedules.chapter_footprint import ChapterFootprint
+from dff_nodes.schedules.needs import ScheduleTraffic, compare_schedules, run_needs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='print every setting with its type, default and documentation',
     )
     parser.add_argument('--host', metavar='NAME', help='show the nodes of this device only')
+    parser.add_argument(
+        '--link',
+        metavar='RATE',
+        help='compare the schedules on links of this rate, for example 100mbit; default '
+        'lab.link_mbit',
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,18 +63,26 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, arguments.set)
     _check_host(config, arguments.host)
     resolved = resolve(config, read_facts(config.data))
-    needs = footprint(resolved)
+    needs = run_needs(resolved)
     check_memory(needs.devices)
+    mbit = link_mbit(arguments.link) if arguments.link else config.lab.link_mbit
+    compared = compare_schedules(resolved)
     settings = explain_settings() if arguments.explain else []
     console = tables.make_console(sys.stderr if arguments.json else sys.stdout)
     warnings = memory_warnings(needs.devices) + _warnings_here(needs)
     check_tables.show(resolved, needs, arguments.host, console)
+    check_tables.show_schedules(compared, mbit, console)
     if settings:
         check_tables.show_settings(settings, console)
     for warning in warnings:
         console.print(f'warning: {warning}', style='yellow', markup=False, highlight=False)
     if arguments.json:
-        print(json.dumps(as_json(resolved, needs, arguments.host, settings, warnings)))
+        tree = as_json(resolved, needs, arguments.host, warnings)
+        tree['schedules'] = [_schedule_json(each, mbit) for each in compared]
+        tree['link_mbit'] = mbit
+        if settings:
+            tree['settings'] = [asdict(each) for each in settings]
+        print(json.dumps(tree))
     return 0
 
 
@@ -81,7 +98,7 @@ def _check_host(config: Config, host: str | None) -> None:
     raise ConfigError(f'--host {host} is no device of placement; {hint}')
 
 
-def _warnings_here(needs: Footprint) -> list[str]:
+def _warnings_here(needs: Footprint | ChapterFootprint) -> list[str]:
     """Compare with this machine what no placement gives to another."""
     if needs.devices:
         return []
@@ -96,21 +113,19 @@ def _warnings_here(needs: Footprint) -> list[str]:
 
 def as_json(
     resolved: ResolvedRun,
-    needs: Footprint,
+    needs: Footprint | ChapterFootprint,
     host: str | None,
-    settings: list[Setting],
     warnings: list[str],
 ) -> dict[str, Any]:
-    """Give all that the verb prints."""
-    shown = needs.nodes_of(host)
-    tree = {
+    """Give what a run is and needs."""
+    nodes = nodes_on(needs.nodes, host)
+    return {
         'config': resolved.config.model_dump(mode='json'),
         'config_hash': resolved.hash,
         'data': resolved.facts.as_dict(),
-        'items': asdict(needs.counts) | {'all': needs.counts.items},
-        'items_per_epoch': needs.items_per_epoch,
-        'layers': [_layer_json(each) for each in needs.layers],
-        'nodes': [asdict(node) | {'needed_mb': node.needed_mb} for node in shown],
+        **(_chapters_json(needs) if isinstance(needs, ChapterFootprint) else _items_json(needs)),
+        'nodes': [asdict(node) | {'needed_mb': node.needed_mb} for node in nodes],
+        'traffic': [asdict(node) for node in needs.traffic],
         'devices': [
             {
                 'device': each.device,
@@ -122,23 +137,58 @@ def as_json(
         ],
         'warnings': warnings,
     }
-    return tree | {'settings': [asdict(each) for each in settings]} if settings else tree
+
+
+def _items_json(needs: Footprint) -> dict[str, Any]:
+    return {
+        'items': asdict(needs.counts) | {'all': needs.counts.items},
+        'items_per_epoch': needs.items_per_epoch,
+        'layers': [_layer_json(each) for each in needs.layers],
+    }
+
+
+def _chapters_json(needs: ChapterFootprint) -> dict[str, Any]:
+    travels = zip(needs.shapes, needs.part_bytes, needs.learned_bytes, strict=True)
+    return {
+        'chapters': needs.chapters,
+        'epochs_each': needs.epochs_each,
+        'parts': needs.parts,
+        'layers': [
+            _shape_json(shape) | {'part_bytes': part, 'learned_bytes': learned}
+            for shape, part, learned in travels
+        ],
+    }
+
+
+def _schedule_json(compared: ScheduleTraffic, mbit: float | None) -> dict[str, Any]:
+    tree: dict[str, Any] = {'schedule': compared.schedule, 'chosen': compared.chosen}
+    if compared.refused:
+        return tree | {'refused': compared.refused}
+    busiest = compared.busiest
+    seconds = busiest.seconds(mbit) if mbit else None
+    return tree | {'bytes': compared.bytes, 'busiest': asdict(busiest), 'link_seconds': seconds}
 
 
 def _layer_json(layer: LayerFootprint) -> dict[str, Any]:
     return {
-        'name': layer.shape.name,
-        'inputs': layer.shape.inputs,
-        'type': layer.shape.config.type,
-        'input_shape': list(layer.shape.input_shape),
-        'output_shape': list(layer.shape.passed_shape),
-        'units': layer.shape.units,
-        'rule': layer.shape.config.rule.model_dump(mode='json'),
-        'optimizer': layer.shape.optimizer.model_dump(mode='json'),
-        'parameters': layer.shape.parameters,
-        'state_bytes': layer.shape.state_bytes,
+        **_shape_json(layer.shape),
         'window_bytes': layer.window_bytes,
         'item_bytes': asdict(layer.item_bytes),
         'hop_bytes': layer.hop_bytes,
         'goodness_bytes': layer.goodness_bytes,
+    }
+
+
+def _shape_json(shape: LayerShape) -> dict[str, Any]:
+    return {
+        'name': shape.name,
+        'inputs': shape.inputs,
+        'type': shape.config.type,
+        'input_shape': list(shape.input_shape),
+        'output_shape': list(shape.passed_shape),
+        'units': shape.units,
+        'rule': shape.config.rule.model_dump(mode='json'),
+        'optimizer': shape.optimizer.model_dump(mode='json'),
+        'parameters': shape.parameters,
+        'state_bytes': shape.state_bytes,
     }

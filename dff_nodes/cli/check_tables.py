@@ -12,27 +12,35 @@ from rich.table import Table
 from dff_nodes.cli.tables import facts, table, title
 from dff_nodes.runs import units
 from dff_nodes.runs.explain import Setting
-from dff_nodes.runs.footprint import DeviceMemory, Footprint, NodeMemory
-from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.runs.footprint import DeviceMemory, Footprint, NodeMemory, nodes_on
+from dff_nodes.runs.resolve import LayerShape, ResolvedRun
+from dff_nodes.schedules.chapter_footprint import ChapterFootprint
+from dff_nodes.schedules.needs import ScheduleTraffic
+
+Needs = Footprint | ChapterFootprint
 
 
-def show(resolved: ResolvedRun, needs: Footprint, host: str | None, console: Console) -> None:
+def show(resolved: ResolvedRun, needs: Needs, host: str | None, console: Console) -> None:
     """Print what a run is and needs."""
+    chapters = isinstance(needs, ChapterFootprint)
     title(console, 'Run')
     console.print(_facts_table(resolved, needs, console))
     title(console, 'Layers')
-    console.print(_layers_table(needs, console))
+    shapes = needs.shapes if chapters else [layer.shape for layer in needs.layers]
+    console.print(_layers_table(shapes, console))
     title(console, 'Network traffic (payload)')
-    console.print(_traffic_table(needs, console))
+    traffic = _parts_table if chapters else _traffic_table
+    console.print(traffic(needs, console))
     title(console, f'Nodes and memory{f" of {host}" if host else ""}')
-    console.print(_nodes_table(needs.nodes_of(host), console))
+    nodes = _worker_nodes_table if chapters else _nodes_table
+    console.print(nodes(nodes_on(needs.nodes, host), console))
     for device in needs.devices:
         if host in (None, device.device):
             console.print(_device_line(device), highlight=False)
 
 
-def _facts_table(resolved: ResolvedRun, needs: Footprint, console: Console) -> Table:
-    config, data, counts = resolved.config, resolved.facts, needs.counts
+def _facts_table(resolved: ResolvedRun, needs: Needs, console: Console) -> Table:
+    config, data = resolved.config, resolved.facts
     shape = ' x '.join(str(size) for size in data.input_shape)
     streams, mode = 'labels instead of negatives', 'each layer scores all classes'
     if config.streams == 2:
@@ -42,7 +50,6 @@ def _facts_table(resolved: ResolvedRun, needs: Footprint, console: Console) -> T
     if resolved.is_graph:
         samples = f'of {units.number(data.nodes)} nodes, {units.number(data.edges)} edges,'
         batches = 'the whole graph at once'
-    kinds = f'{counts.train_items} TRAIN, {counts.score_items} SCORE, '
     return facts(
         console,
         {
@@ -51,26 +58,43 @@ def _facts_table(resolved: ResolvedRun, needs: Footprint, console: Console) -> T
             'training': f'{config.training.epochs} epochs, {batches}, {streams}',
             'classification': f'{mode}, layers: {config.classification.layers.replace("_", " ")}',
             'compute': f'{config.compute.device}, threads of each node: {config.compute.threads}',
-            'items': f'{units.number(counts.items)} ({kinds}{counts.evaluate_items} EVALUATE, '
-            f'{counts.marks} MARK); {needs.items_per_epoch} in an epoch without evaluation',
+            **_steps(resolved, needs),
             'configuration': f'{resolved.hash[:16]} (hash of what decides the result)',
         },
     )
 
 
-def _layers_table(needs: Footprint, console: Console) -> Table:
+def _steps(resolved: ResolvedRun, needs: Needs) -> dict[str, str]:
+    """What the run is made of: items, or parts."""
+    if isinstance(needs, ChapterFootprint):
+        epochs, workers = needs.epochs_each, len(needs.nodes) - 1
+        chapters = f'{units.number(needs.chapters)} of {epochs} epoch{"s" * (epochs > 1)}'
+        makers = f'{workers} worker{"s" * (workers > 1)}'
+        return {
+            'schedule': f'{resolved.config.schedule.name}, chapters: {chapters}; '
+            f'{units.number(needs.parts)} parts made by {makers}'
+        }
+    counts = needs.counts
+    kinds = f'{counts.train_items} TRAIN, {counts.score_items} SCORE, '
+    return {
+        'items': f'{units.number(counts.items)} ({kinds}{counts.evaluate_items} EVALUATE, '
+        f'{counts.marks} MARK); {needs.items_per_epoch} in an epoch without evaluation'
+    }
+
+
+def _layers_table(shapes: list[LayerShape], console: Console) -> Table:
     columns = ['layer', 'kind', 'takes >', 'gives >', 'parameters >', 'rule', 'optimizer']
     rows = [
         [
-            layer.shape.name,
-            layer.shape.config.type,
-            units.shape(layer.shape.input_shape),
-            units.shape(layer.shape.passed_shape),
-            units.number(layer.shape.parameters),
-            _named(layer.shape.config.rule.model_dump()),
-            f'{layer.shape.optimizer.name}, rate {layer.shape.optimizer.learning_rate:g}',
+            shape.name,
+            shape.config.type,
+            units.shape(shape.input_shape),
+            units.shape(shape.passed_shape),
+            units.number(shape.parameters),
+            _named(shape.config.rule.model_dump()),
+            f'{shape.optimizer.name}, rate {shape.optimizer.learning_rate:g}',
         ]
-        for layer in needs.layers
+        for shape in shapes
     ]
     return table(console, columns, rows)
 
@@ -103,6 +127,33 @@ def _traffic_table(needs: Footprint, console: Console) -> Table:
     return table(console, columns, rows)
 
 
+def _parts_table(needs: ChapterFootprint, console: Console) -> Table:
+    rows = [
+        [each.node, units.size(each.received), units.size(each.sent)] for each in needs.traffic
+    ]
+    return table(console, ['node', 'received, whole run >', 'sent, whole run >'], rows)
+
+
+def _worker_nodes_table(nodes: list[NodeMemory], console: Console) -> Table:
+    columns = ['node', 'runs on', 'process >', 'data >', 'layers >', 'step >', 'cache >']
+    columns += ['parts >', 'all >']
+    rows = [
+        [
+            node.node,
+            node.device or 'here',
+            units.megabytes(node.process_mb),
+            units.megabytes(node.data_mb),
+            units.megabytes(node.state_mb),
+            units.megabytes(node.working_mb),
+            units.megabytes(node.cache_mb) if node.cache_mb else units.DASH,
+            units.megabytes(node.window_mb),
+            units.megabytes(node.needed_mb),
+        ]
+        for node in nodes
+    ]
+    return table(console, columns, rows)
+
+
 def _nodes_table(nodes: list[NodeMemory], console: Console) -> Table:
     columns = ['node', 'runs on', 'process >', 'state >', 'step >', 'windows >']
     columns += ['all >', 'replay >']
@@ -127,6 +178,53 @@ def _device_line(device: DeviceMemory) -> str:
     if device.available_mb:
         has = f'of {units.megabytes(device.available_mb)}'
     return f'  {device.device}: {units.megabytes(device.needed_mb)} {has}'
+
+
+def show_schedules(
+    compared: list[ScheduleTraffic], link_mbit: float | None, console: Console
+) -> None:
+    """Print what would move with each schedule, and which moves least."""
+    title(console, 'Schedules (payload of the whole run)')
+    columns = ['schedule', 'bytes >', 'busiest link', 'carries >']
+    columns += [f'at {_rate(link_mbit)} >'] if link_mbit else []
+    console.print(table(console, columns, [_schedule_row(each, link_mbit) for each in compared]))
+    for each in compared:
+        if each.refused:
+            console.print(f'  {each.schedule}: {each.refused}', markup=False, highlight=False)
+    console.print(f'  {_least(compared, link_mbit)}', markup=False, highlight=False)
+
+
+def _rate(link_mbit: float) -> str:
+    return f'{link_mbit:g} Mbit/s'
+
+
+def _schedule_row(compared: ScheduleTraffic, link_mbit: float | None) -> list[str]:
+    name = f'{compared.schedule} (chosen)' if compared.chosen else compared.schedule
+    if compared.refused:
+        return [name, units.DASH, 'not possible', units.DASH, *([units.DASH] if link_mbit else [])]
+    busiest = compared.busiest
+    seconds = [units.duration(busiest.seconds(link_mbit))] if link_mbit else []
+    carries = units.size(max(busiest.received, busiest.sent))
+    return [name, units.size(compared.bytes), busiest.node, carries, *seconds]
+
+
+def _least(compared: list[ScheduleTraffic], link_mbit: float | None) -> str:
+    """Say which schedule moves least, in bytes and in time."""
+    possible = [each for each in compared if not each.refused]
+    least = min(possible, key=lambda each: each.bytes)
+    most = max(possible, key=lambda each: each.bytes)
+    text = f'{least.schedule} moves least: {units.size(least.bytes)}'
+    if most.bytes > least.bytes:
+        text += f', {most.schedule} {most.bytes / least.bytes:.1f} times as much'
+    if not link_mbit:
+        return f'{text}; --link 100mbit tells what that is in time'
+    # Bytes are summed over all links: the busiest may be quicker with another schedule.
+    quickest = min(possible, key=lambda each: each.busiest.seconds(link_mbit))
+    seconds = [units.duration(each.busiest.seconds(link_mbit)) for each in (least, quickest)]
+    text += f'; at {_rate(link_mbit)} its busiest link is in use for {seconds[0]} of the run'
+    if quickest is least or seconds[0] == seconds[1]:
+        return text
+    return f'{text}, that of {quickest.schedule} for {seconds[1]}'
 
 
 def show_settings(settings: list[Setting], console: Console) -> None:

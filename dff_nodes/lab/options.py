@@ -4,13 +4,9 @@
 
 from __future__ import annotations
 
-import re
+from dff_nodes.runs.options import LINK_MBIT, quantity
 
-from dff_nodes.runs.config_file import ConfigError
-
-QUANTITY = re.compile(r'(\d+(?:\.\d*)?|\.\d+)\s*([a-z%/]*)', re.IGNORECASE)
 MEMORY_MB = {'k': 1e-3, 'kb': 1e-3, 'm': 1, 'mb': 1, 'g': 1e3, 'gb': 1e3}
-LINK_MBIT = {'kbit': 1e-3, 'mbit': 1, 'gbit': 1e3}
 LOSS_PERCENT = {'%': 1}
 
 
@@ -34,11 +30,3 @@ def lab_overrides(
         'loss_percent': loss and quantity('--loss', loss, LOSS_PERCENT, '1% or 0.5%'),
     }
     return [f'lab.{key}={value}' for key, value in values.items() if value is not None]
-
-
-def quantity(option: str, text: str, units: dict[str, float], example: str) -> float:
-    """Read a number with a unit."""
-    found = QUANTITY.fullmatch(text.strip())
-    if found is None or found[2].lower() not in units:
-        raise ConfigError(f'{option} takes a number with its unit, as {example}, got {text!r}')
-    return float(found[1]) * units[found[2].lower()]

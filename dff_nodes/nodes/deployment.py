@@ -21,9 +21,10 @@ from dff_nodes.data.facts import DataError, read_facts
 from dff_nodes.nodes.middleware import large_message_profile
 from dff_nodes.runs.config import SPARE, Config, layer_names, worker_names
 from dff_nodes.runs.config_file import ConfigError, load_config
-from dff_nodes.runs.footprint import check_memory, footprint
+from dff_nodes.runs.footprint import check_memory
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder, check_name
+from dff_nodes.schedules.needs import run_needs
 
 NAMESPACE = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*)+')
 
@@ -184,7 +185,7 @@ def _check_run(config: Config, folder: RunFolder) -> None:
 
     On the coordinator's device only, because the others need not have the data.
     """
-    check_memory(footprint(resolve(config, read_facts(config.data))).devices)
+    check_memory(run_needs(resolve(config, read_facts(config.data))).devices)
     if folder.result_file.exists():
         raise ConfigError(
             f'run {folder.path} has finished: choose another name for a new one (run:=NAME, the '

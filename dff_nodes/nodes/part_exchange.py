@@ -26,8 +26,7 @@ from dff_nodes.runs.checkpoint import (
     unpack,
 )
 from dff_nodes.runs.chunks import CHUNK_BYTES
-from dff_nodes.schedules.chapter_worker import part_bytes
-from dff_nodes.schedules.chapters import ChapterPlan, Need, Part
+from dff_nodes.schedules.chapters import ChapterPlan, Need, Part, part_bytes
 
 COORDINATOR = msg.PartRequest.COORDINATOR
 WINDOW = 16

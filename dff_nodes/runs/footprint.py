@@ -1,15 +1,21 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a run will need before it is started: items, bytes over each hop, memory of each node."""
+"""
+What a run will need before it is started: items, bytes over each hop, memory of each node.
+
+Of the schedule `stream`; for those with chapters see schedules/chapter_footprint.py.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 
+from dff_nodes.data.facts import DataFacts
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.layers import DenseLayer, GraphLayer
 from dff_nodes.runs.resolve import DTYPE_BYTES, LayerShape, ResolvedRun
+from dff_nodes.runs.traffic import COORDINATOR, NodeTraffic, collect
 
 PROCESS_MB = 290.0
 """resident memory of a node with PyTorch 2.13 (CPU) and rclpy in use; measured on x86_64"""
@@ -88,11 +94,16 @@ class NodeMemory:
     window_mb: float
     replay_mb: float
     """may come on top between two checkpoints"""
+    data_mb: float = 0.0
+    """samples that it trains on or evaluates; with the schedule stream in state_mb"""
+    cache_mb: float = 0.0
+    """what arrives at a layer, kept for the next: schedule.cache_mb"""
 
     @property
     def needed_mb(self) -> float:
         """What the node holds in any case."""
-        return self.process_mb + self.state_mb + self.working_mb + self.window_mb
+        held = self.process_mb + self.state_mb + self.working_mb + self.window_mb
+        return held + self.data_mb + self.cache_mb
 
 
 @dataclass(frozen=True)
@@ -125,10 +136,8 @@ class Footprint:
     nodes: list[NodeMemory]
     devices: list[DeviceMemory]
     """in the order of the placement; empty without one"""
-
-    def nodes_of(self, device: str | None) -> list[NodeMemory]:
-        """Nodes that run on a device; all for None."""
-        return [node for node in self.nodes if device in (None, node.device)]
+    traffic: list[NodeTraffic]
+    """the coordinator, then the layers"""
 
 
 def footprint(resolved: ResolvedRun) -> Footprint:
@@ -138,7 +147,24 @@ def footprint(resolved: ResolvedRun) -> Footprint:
     nodes = [_coordinator_memory(resolved, layers), *(_memory(resolved, each) for each in layers)]
     streams = 2 if resolved.config.has_readout else 1
     per_epoch = streams * resolved.batches_per_epoch + 1
-    return Footprint(counts, per_epoch, layers, nodes, _devices(resolved, nodes))
+    devices = devices_of(resolved, nodes)
+    return Footprint(counts, per_epoch, layers, nodes, devices, _traffic(layers))
+
+
+def _traffic(layers: list[LayerFootprint]) -> list[NodeTraffic]:
+    """Items go from node to node, scores to the coordinator."""
+    nodes = [COORDINATOR, *(layer.shape.name for layer in layers)]
+    hops = [
+        (sender, layer.shape.name, layer.hop_bytes)
+        for sender, layer in zip(nodes, layers, strict=False)
+    ]
+    scores = [(layer.shape.name, COORDINATOR, layer.goodness_bytes) for layer in layers]
+    return collect(nodes, hops + scores)
+
+
+def nodes_on(nodes: list[NodeMemory], device: str | None) -> list[NodeMemory]:
+    """Nodes that run on a device; all for None."""
+    return [node for node in nodes if device in (None, node.device)]
 
 
 def count_items(resolved: ResolvedRun) -> ItemCounts:
@@ -219,7 +245,7 @@ def _memory(resolved: ResolvedRun, layer: LayerFootprint) -> NodeMemory:
         device=device_of(resolved, layer.shape.name),
         process_mb=PROCESS_MB,
         state_mb=layer.shape.state_bytes / 1e6,
-        working_mb=_working_mb(resolved, layer.shape),
+        working_mb=step_mb(resolved, layer.shape),
         window_mb=layer.window_bytes / 1e6,
         replay_mb=layer.replay_bytes / 1e6,
     )
@@ -227,20 +253,24 @@ def _memory(resolved: ResolvedRun, layer: LayerFootprint) -> NodeMemory:
 
 def _coordinator_memory(resolved: ResolvedRun, layers: list[LayerFootprint]) -> NodeMemory:
     facts, stream = resolved.facts, resolved.config.stream
-    samples = facts.nodes or facts.train_samples + facts.test_samples
     return NodeMemory(
-        node='coordinator',
-        device=device_of(resolved, 'coordinator'),
+        node=COORDINATOR,
+        device=device_of(resolved, COORDINATOR),
         process_mb=PROCESS_MB,
-        state_mb=(samples * facts.features * DTYPE_BYTES[facts.dtype] + 2 * resolved.edge_bytes)
-        / 1e6,
+        state_mb=(data_bytes(facts, facts.train_samples) + 2 * resolved.edge_bytes) / 1e6,
         working_mb=0.0,
         window_mb=stream.window_items * resolved.item_bytes(0) / 1e6,
         replay_mb=_replay_bytes(resolved, layers[0].hop_bytes) / 1e6,
     )
 
 
-def _working_mb(resolved: ResolvedRun, shape: LayerShape) -> float:
+def data_bytes(facts: DataFacts, train_samples: int) -> int:
+    """Memory of some training samples and the whole test set, or of all nodes of a graph."""
+    samples = facts.nodes or train_samples + facts.test_samples
+    return samples * facts.features * DTYPE_BYTES[facts.dtype]
+
+
+def step_mb(resolved: ResolvedRun, shape: LayerShape) -> float:
     """Estimate what a training step of a layer holds beside its state."""
     rows = resolved.config.streams * resolved.batch_size
     batch = 4 * rows * shape.widest / 1e6
@@ -256,7 +286,8 @@ def device_of(resolved: ResolvedRun, node: str) -> str | None:
     return next((name for name, device in placement.items() if node in device.nodes), None)
 
 
-def _devices(resolved: ResolvedRun, nodes: list[NodeMemory]) -> list[DeviceMemory]:
+def devices_of(resolved: ResolvedRun, nodes: list[NodeMemory]) -> list[DeviceMemory]:
+    """Put together what the nodes of each device need."""
     placement = resolved.config.devices
     return [
         DeviceMemory(name, [node for node in nodes if node.device == name], device.memory_mb)
@@ -276,7 +307,7 @@ def _too_small(device: DeviceMemory) -> str:
     return (
         f'placement.{device.device} needs {device.needed_mb:.0f} MB for {nodes}, but its '
         f'memory_mb is {device.available_mb:.0f}: move a node to another device, or make '
-        'network.N.units, training.batch_size or stream.window_items smaller'
+        'network.N.units, training.batch_size, stream.window_items or schedule.cache_mb smaller'
     )
 
 

@@ -37,7 +37,11 @@ def render(run: RunRecord) -> str:
         _memory(run),
         _details(run),
     ]
-    body = ''.join(section for section in sections if section)
+    return page(f'{run.name} - dff report', ''.join(each for each in sections if each))
+
+
+def page(title: str, body: str) -> str:
+    """Make a page that needs nothing but itself."""
     scripts = ''
     if 'class="plot"' in body:
         scripts = f'<script>{charts.script()}</script>'
@@ -46,7 +50,7 @@ def render(run: RunRecord) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f'<title>{escape(run.name)} - dff report</title><style>{STYLE}</style>{scripts}</head>\n'
+        f'<title>{escape(title)}</title><style>{STYLE}</style>{scripts}</head>\n'
         f'<body><main>\n{body}</main></body></html>\n'
     )
 
@@ -185,7 +189,7 @@ def _accuracy(run: RunRecord) -> str:
     chart = LineChart(
         'Accuracy on the test set', 'epoch', lines, percent=True, whole_x=True, height=height
     )
-    cards = _card(chart) + _bars_card(_newest_accuracy(run, tests))
+    cards = line_card(chart) + _bars_card(_newest_accuracy(run, tests))
     return f'<h2>Accuracy</h2><div class="cards">{cards}</div>'
 
 
@@ -344,8 +348,8 @@ def _learning(run: RunRecord) -> str:
         words.difference,
     )
     rate = LineChart('Learning rate', 'item', _rates(run), from_zero=True)
-    cards = ''.join(_card(chart) for chart in (separation, gap, loss, rate))
-    goodness = ''.join(_card(_goodness(run, layer)) for layer in range(len(run.layers)))
+    cards = ''.join(line_card(chart) for chart in (separation, gap, loss, rate))
+    goodness = ''.join(line_card(_goodness(run, layer)) for layer in range(len(run.layers)))
     return (
         f'<h2>Learning</h2><div class="cards">{cards}</div>'
         f'<h2>{words.both}</h2>'
@@ -394,7 +398,7 @@ def _speed(run: RunRecord) -> str:
         y_range=(0.0, 1.02),
         percent=True,
     )
-    return f'<h2>Speed</h2><div class="cards">{_card(speed)}{_card(share)}</div>'
+    return f'<h2>Speed</h2><div class="cards">{line_card(speed)}{line_card(share)}</div>'
 
 
 def _network(run: RunRecord) -> str:
@@ -530,7 +534,8 @@ def _texts(run: RunRecord, key: str, text: Callable[[Any], str]) -> dict[str, st
 # ---- pieces ------------------------------------------------------------------------------
 
 
-def _card(chart: LineChart) -> str:
+def line_card(chart: LineChart) -> str:
+    """Draw lines on a card of the page."""
     return _plot_card(chart.title, chart.note, charts.lines_html(chart))
 
 

@@ -17,11 +17,10 @@ from dff_nodes.learning.batch import Batch, joined, parted
 from dff_nodes.learning.classification import combine, correct
 from dff_nodes.learning.layer import Layer, TrainFigures, make_layer
 from dff_nodes.learning.negatives import hardest_labels, random_labels, sampled_labels
-from dff_nodes.runs.resolve import LABEL_BYTES, ResolvedRun
-from dff_nodes.schedules.chapters import ChapterPlan, Need, Part
+from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.schedules.chapters import BLOCK_SAMPLES, ChapterPlan, Need, Part
+from dff_nodes.schedules.holdings import Holdings
 
-BLOCK_SAMPLES = 2048
-"""that pass the layers before at once; part of the arithmetic, so it is the same everywhere"""
 COUNTERS = ('steps', 'steps_done')
 """moments that say how far a layer's training is, wherever its others stay"""
 NEGATIVES = 'labels'
@@ -74,8 +73,7 @@ class ChapterWorker:
         self.device = device
         self.config = resolved.config
         self._layers: dict[int, Layer] = {}
-        self._held: dict[int, Need] = {}
-        """what the object of each layer holds"""
+        self._holdings = Holdings(self.plan)
         self._own: dict[str, Tensor] | None = None
         self._negatives: dict[Part, Tensor] = {}
         self._cache: dict[tuple[int, int], _Block] = {}
@@ -91,15 +89,7 @@ class ChapterWorker:
 
     def missing(self, part: Part) -> list[Need]:
         """What must be loaded, in this order, before a part can be made."""
-        return [need for need in self.plan.needs(part) if not self._has(part, need)]
-
-    def _has(self, part: Part, need: Need) -> bool:
-        if not self.plan.is_layer(need.part):
-            return need.part in self._negatives
-        if need.part == self.plan.own_before(part):
-            return False
-        held = self._held.get(need.part.layer)
-        return held is not None and held.part == need.part and held.whole >= need.whole
+        return self._holdings.missing(part)
 
     def load(self, part: Part, need: Need, tensors: dict[str, Tensor]) -> None:
         """
@@ -113,10 +103,9 @@ class ChapterWorker:
             self._own = tensors
         elif need.whole:
             self.layer(need.part.layer).load_state(tensors)
-            self._held[need.part.layer] = need
         else:
             self.layer(need.part.layer).load_learned(tensors)
-            self._held[need.part.layer] = need
+        self._holdings.take(part, need)
 
     def learned_names(self, layer: int) -> set[str]:
         """Names of the tensors that a part has where it is not whole."""
@@ -143,7 +132,7 @@ class ChapterWorker:
         if not self.plan.is_layer(part):
             return {NEGATIVES: self._likely_wrong(part.chapter)}
         layer = self._begin(part)
-        self._held.pop(part.layer, None)
+        self._holdings.begin(part)
         step = self.plan.steps_before(part.chapter)
         for epoch in self.plan.epochs(part.chapter):
             for block in self._blocks(part, epoch):
@@ -153,7 +142,7 @@ class ChapterWorker:
                     _, figures = layer.train(batch)
                     on_step(StepDone(part, step, epoch, batch.samples, figures))
                     step += 1
-        self._held[part.layer] = Need(part, whole=True)
+        self._holdings.made(part)
         return {name: tensor.clone() for name, tensor in layer.state().items()}
 
     def _begin(self, part: Part) -> Layer:
@@ -287,13 +276,3 @@ class ChapterWorker:
             together = combine(scores, self.config.classification.layers)
             right += correct(together, self.dataset.y_train[span])
         return right / len(self.dataset.y_train)
-
-
-def part_bytes(plan: ChapterPlan, need: Need) -> int:
-    """Payload of a part, without the names of its tensors."""
-    resolved = plan.resolved
-    if not plan.is_layer(need.part):
-        return 2 * LABEL_BYTES * resolved.chapter_samples(need.part.chapter)
-    shape = resolved.layers[need.part.layer]
-    gradient = 4 * shape.parameters
-    return shape.state_bytes - gradient if need.whole else 4 * shape.parameters

@@ -8,9 +8,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from dff_nodes.runs.resolve import ResolvedRun
-from dff_nodes.schedules.plan import Split
+
+if TYPE_CHECKING:  # imports PyTorch, which `dff check` does without
+    from dff_nodes.schedules.plan import Split
+
+BLOCK_SAMPLES = 2048
+"""that pass the layers before at once; part of the arithmetic, so it is the same everywhere"""
+CLASS_BYTES = 8
+"""of one wrong class that travels between workers, int64"""
 
 
 @dataclass(frozen=True, order=True)
@@ -195,3 +203,13 @@ class ChapterPlan:
         if self.schedule.name == 'federated':
             return 0  # nobody has all of them
         return min(self.resolved.config.evaluation.train_samples, facts.train_samples)
+
+
+def part_bytes(plan: ChapterPlan, need: Need) -> int:
+    """Payload of a part, without the names of its tensors."""
+    resolved = plan.resolved
+    if not plan.is_layer(need.part):
+        return CLASS_BYTES * resolved.chapter_samples(need.part.chapter)
+    shape = resolved.layers[need.part.layer]
+    gradient = 4 * shape.parameters
+    return shape.state_bytes - gradient if need.whole else 4 * shape.parameters

@@ -61,6 +61,40 @@ def test_json_tells_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert 'settings' not in tree
 
 
+def test_workers_of_chapters_are_told_with_their_parts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ['--set', 'schedule=all_layers', '--set', 'training.epochs=6']
+    tree = as_json(capsys, *words)
+    assert (tree['chapters'], tree['parts']) == (6, 18)
+    nodes = ['coordinator', 'worker_0', 'worker_1', 'worker_2']
+    assert [node['node'] for node in tree['nodes']] == nodes
+    assert [node['node'] for node in tree['traffic']] == nodes
+    assert tree['layers'][1]['part_bytes'] == 3 * tree['layers'][1]['learned_bytes']
+    run_check(*words)
+    text = capsys.readouterr().out
+    for part in ('all_layers, chapters: 6 of 1 epoch; 18 parts made by 3 workers', 'worker_2'):
+        assert part in text, part
+
+
+def test_schedules_are_compared_on_a_link(capsys: pytest.CaptureFixture[str]) -> None:
+    tree = as_json(capsys, '--link', '100mbit')
+    assert tree['link_mbit'] == 100
+    stream = tree['schedules'][0]
+    assert stream['chosen']
+    assert stream['bytes'] == sum(node['received'] for node in tree['traffic'])
+    busy = max(stream['busiest']['received'], stream['busiest']['sent'])
+    assert stream['link_seconds'] == pytest.approx(8 * busy / 100e6)
+    names = [each['schedule'] for each in tree['schedules']]
+    assert names == ['stream', 'single_layer', 'all_layers']
+    run_check('--link', '100mbit')
+    text = capsys.readouterr().out
+    assert 'moves least' in text
+    assert 'at 100 Mbit/s' in text
+    run_check()
+    assert '--link 100mbit tells' in capsys.readouterr().out
+
+
 def test_a_file_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / 'run.yaml'
     path.write_text('network: [{units: 33}]\n')
@@ -73,6 +107,8 @@ def test_a_file_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         (['missing.yaml'], 'no configuration file missing.yaml'),
         (['--set', 'training.batch_size=5000'], r'batch_size must be at most the 1437'),
         (['--set', PLACEMENT % 300], r'placement\.pi1 needs .* coordinator .* layer_0 .* 300'),
+        (['--link', 'fast'], "--link takes a number with its unit.*'fast'"),
+        (['--link', '0mbit'], '--link must be more than 0'),
         (['--host', 'pi1'], 'pi1: this configuration has no placement'),
         (['--set', PLACEMENT % 900, '--host', 'pi3'], r'pi3 is no device.*did you mean pi'),
     ],

@@ -24,7 +24,7 @@ ONE_STREAM = sorted(
     for rule in BUILT_IN
     if rule.streams == 1 and rule is not ClassNodesRule
 )
-"""but for the rule of graph layers, see test_graph_layer.py"""
+"""but for the rule of graph layers, see test_class_nodes.py"""
 MAPS_ONLY = ('spatial_goodness',)
 CASES = [
     (rule, kind)

@@ -22,6 +22,7 @@ from dff_nodes.runs.footprint import (
     footprint,
     memory_here_mb,
     memory_warnings,
+    nodes_on,
     sample_bytes,
 )
 from dff_nodes.runs.resolve import ResolvedRun, resolve
@@ -166,8 +167,8 @@ def test_a_device_needs_what_its_nodes_need() -> None:
     assert [node.node for node in pi1.nodes] == ['coordinator', 'layer_0']
     assert pi1.needed_mb == sum(node.needed_mb for node in needs.nodes[:2])
     assert pi2.available_mb is None
-    assert needs.nodes_of('pi2') == pi2.nodes
-    assert needs.nodes_of(None) == needs.nodes
+    assert nodes_on(needs.nodes, 'pi2') == pi2.nodes
+    assert nodes_on(needs.nodes, None) == needs.nodes
     check_memory(needs.devices)
 
 

@@ -1,0 +1,147 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+How well `dff plan` foretells: its times beside those of the lab, for 1 to 4 emulated devices.
+
+Step times are measured first, on the machine that then emulates the devices; samples are made up,
+since times do not depend on them. The load of the machine is written down before every run: what
+others compute takes from the devices what they were promised. Needs root.
+
+    .dff/venv/bin/python bench/plan.py [--cpu 0.4] [--link 100mbit] [--devices 2 3 4]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from runs import REPOSITORY, save
+
+CLASSES = 10
+PIXELS = 28
+TEST_SAMPLES = 500
+SCHEDULES = ('sequential', 'stream', 'single_layer', 'all_layers')
+
+
+def dff(verb: str, folder: Path, *arguments: str) -> dict[str, Any]:
+    """Run a verb and give its answer; raises RuntimeError with what it printed."""
+    command = [str(REPOSITORY / 'dff'), verb, '--json', *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f'dff {verb} {" ".join(arguments)} failed:\n{done.stderr[-3000:]}')
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def make_samples(path: Path, samples: int) -> None:
+    """Write images of noise."""
+    random = np.random.default_rng(0)
+
+    def split(count: int) -> tuple[np.ndarray, np.ndarray]:
+        images = random.integers(0, 256, (count, PIXELS, PIXELS, 1), dtype=np.uint8)
+        return images, np.arange(count) % CLASSES
+
+    x_train, y_train = split(samples)
+    x_test, y_test = split(TEST_SAMPLES)
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+
+
+def measured(folder: Path, schedule: str, planned: dict[str, Any], words: list[str]) -> Any:
+    """Run the lab with the placement that was planned; devices are named as the lab's own."""
+    hosts = {}
+    for host, nodes in planned['placement'].items():
+        hosts['desk' if host == 'desk' else f'pi{len(hosts)}'] = nodes
+    workers = sum(len(nodes) for nodes in hosts.values()) - 1
+    setting: dict[str, Any] = {'name': schedule}
+    if schedule == 'all_layers':
+        setting['workers'] = workers
+    given = [f'schedule={json.dumps(setting)}', f'placement={json.dumps(hosts)}']
+    return dff('lab', folder, *words, *(word for each in given for word in ('--set', each)))
+
+
+def main() -> None:
+    """Measure and save bench/results/plan.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--cpu', default='0.4')
+    parser.add_argument('--link', default='100mbit')
+    parser.add_argument('--devices', type=int, nargs='+', default=[2, 3, 4])
+    parser.add_argument('--schedules', nargs='+', default=list(SCHEDULES), choices=SCHEDULES)
+    parser.add_argument('--samples', type=int, default=8192)
+    parser.add_argument('--epochs', type=int, default=8)
+    parser.add_argument('--units', type=int, default=500)
+    parser.add_argument('--layers', type=int, default=4)
+    parser.add_argument('--name', default='plan', help='of the file in bench/results')
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix='dff_bench_') as name:
+        figures = _compare(arguments, Path(name))
+    save(arguments.name, {'settings': vars(arguments), **figures})
+
+
+def _compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    make_samples(folder / 'noise.npz', arguments.samples)
+    network = [{'units': arguments.units}] * arguments.layers
+    settings = [
+        'data.dataset=noise.npz',
+        f'network={json.dumps(network)}',
+        f'training.epochs={arguments.epochs}',
+        'training.batch_size=256',
+        'training.negatives.mode=random',
+        'stream.dtype=float16',
+        'evaluation.train_samples=0',
+        f'evaluation.every_epochs={arguments.epochs}',
+    ]
+    words = [word for each in settings for word in ('--set', each)]
+    times = dff('plan', folder, *words, '--measure')['times']
+    rows = []
+    for count in arguments.devices:
+        devices = ['--devices', f'lab{arguments.cpu}x{count}', '--link', arguments.link]
+        candidates = dff('plan', folder, *words, *devices)['candidates']
+        for planned in candidates:
+            schedule = planned['schedule']
+            again = schedule == 'sequential' and count != arguments.devices[0]
+            if schedule not in arguments.schedules or again:
+                continue
+            rows.append(_row(arguments, folder, planned, words, count))
+            sys.stderr.write(json.dumps(rows[-1]) + '\n')
+    return {'times': times, 'runs': rows}
+
+
+def _row(
+    arguments: argparse.Namespace,
+    folder: Path,
+    planned: dict[str, Any],
+    words: list[str],
+    devices: int,
+) -> dict[str, Any]:
+    """One run: foretold, measured, and the load of the machine."""
+    load, began = os.getloadavg()[0], time.monotonic()
+    lab = ['--cpu', arguments.cpu, '--link', arguments.link]
+    result = measured(folder, planned['schedule'], planned, [*words, *lab])
+    return {
+        'schedule': planned['schedule'],
+        'devices': 1 if planned['schedule'] == 'sequential' else devices,
+        'predicted_s': planned['seconds'],
+        'measured_s': result['seconds'],
+        'predicted_over_measured': planned['seconds'] / result['seconds'],
+        'predicted_bytes': planned['bytes'],
+        'measured_bytes': sum(result['wire_bytes'].values())
+        + sum(result.get('goodness_bytes', {}).values()),
+        'bottleneck': planned['bottleneck'],
+        'computing_s': result.get('computing_seconds'),
+        'waiting_s': result.get('waiting_seconds'),
+        'cpu_s': {host: used['cpu_seconds'] for host, used in result['lab']['devices'].items()},
+        'load_before': load,
+        'load_after': os.getloadavg()[0],
+        'wall_s': time.monotonic() - began,
+    }
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,220 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Predict time, memory and bytes of each schedule on devices, from times measured here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dff_nodes.data.facts import read_facts
+from dff_nodes.runs import units
+from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.device_profiles import PlannedDevice, load_profiles, parse_devices
+from dff_nodes.runs.options import LATENCY_MS, link_mbit, quantity
+from dff_nodes.runs.resolve import ResolvedRun, resolve
+
+if TYPE_CHECKING:  # import PyTorch
+    from dff_nodes.schedules.scaling import Candidate, ScaledPoint
+    from dff_nodes.schedules.step_times import StepTimes
+
+LATENCY = '0.3ms'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        'config', nargs='?', help='configuration file; without one, the defaults (digits)'
+    )
+    parser.add_argument(
+        '--set', action='append', default=[], metavar='KEY=VALUE', help='override one setting'
+    )
+    parser.add_argument(
+        '--measure', action='store_true', help='time every step of this network on this machine'
+    )
+    parser.add_argument(
+        '--devices', metavar='KINDS', help='for example pi5x4, lab0.4x2 or pi4x3,desktop'
+    )
+    parser.add_argument(
+        '--link',
+        metavar='RATE',
+        help='rate of every link each way, for example 100mbit; default lab.link_mbit, else each '
+        "device's own",
+    )
+    parser.add_argument(
+        '--latency', metavar='TIME', default=LATENCY, help=f'of a message ({LATENCY})'
+    )
+    parser.add_argument('--profiles', metavar='FILE', help='YAML file with devices of your own')
+    parser.add_argument(
+        '--chart', metavar='FILE', help='write the speed-up curves as an HTML page'
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, predict, or both; raises ConfigError for a wrong request."""
+    if not arguments.measure and not arguments.devices:
+        raise ConfigError('dff plan needs --devices, as pi5x4, or --measure, or both')
+    if arguments.chart and not arguments.devices:
+        raise ConfigError('--chart draws what --devices gives: say which devices')
+    devices = _devices(arguments)
+    latency_s = quantity('--latency', arguments.latency, LATENCY_MS, '0.3ms or 2ms') / 1e3
+    config = load_config(arguments.config, arguments.set)
+    mbit = link_mbit(arguments.link) if arguments.link else config.lab.link_mbit
+    resolved = resolve(config, read_facts(config.data))
+    times = _times(resolved, arguments)
+    tree: dict[str, Any] = {'times': times.as_dict()}
+    if devices:
+        tree |= _plan(resolved, times, devices, mbit, latency_s, arguments)
+    if arguments.json:
+        print(json.dumps(tree))
+    return 0
+
+
+def _devices(arguments: argparse.Namespace) -> list[PlannedDevice]:
+    profiles = load_profiles(Path(arguments.profiles) if arguments.profiles else None)
+    return parse_devices(arguments.devices, profiles) if arguments.devices else []
+
+
+def _times(resolved: ResolvedRun, arguments: argparse.Namespace) -> StepTimes:
+    """Measure the steps, or read what was measured before."""
+    from dff_nodes.cli import plan_tables
+    from dff_nodes.schedules.needs import with_schedule
+    from dff_nodes.schedules.step_times import load_times, save_times
+
+    # Of all schedules, stream has every kind of step.
+    measured = with_schedule(resolved, 'stream')
+    if not arguments.measure:
+        return load_times(measured, arguments.config)
+    times = _measure(measured)
+    try:
+        path = save_times(measured, times)
+    except OSError as error:
+        raise ConfigError(
+            f'what was measured cannot be kept: {error}; set XDG_CACHE_HOME to a folder that can '
+            'be written'
+        ) from error
+    plan_tables.show_times(times, str(path), _stream(arguments))
+    return times
+
+
+def _measure(resolved: ResolvedRun) -> StepTimes:
+    from dff_nodes.schedules.measure_steps import StepMeasurement
+
+    def tell(what: str) -> None:
+        print(f'measuring {what}', file=sys.stderr)
+
+    times = StepMeasurement(resolved).times(tell)
+    tell('a message between two processes')
+    try:
+        from dff_nodes.nodes.message_cost import MessageCostError, measure_message_cost
+
+        cost = measure_message_cost()
+    except (ImportError, MessageCostError) as error:
+        print(f'messages were not measured ({error}): they count for nothing', file=sys.stderr)
+        return times
+    return replace(times, message=cost.message, message_byte=cost.byte, ros=True)
+
+
+def _plan(
+    resolved: ResolvedRun,
+    times: StepTimes,
+    devices: list[PlannedDevice],
+    mbit: float | None,
+    latency_s: float,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    from dff_nodes.cli import plan_tables
+    from dff_nodes.schedules.scaling import Planner
+
+    planner = Planner(resolved, times, mbit, latency_s)
+    candidates = planner.candidates(devices)
+    points = planner.scaled(devices)
+    warnings = [*_memory_warnings(candidates, devices), *_estimates(devices)]
+    warnings += _lag_warning(resolved)
+    plan_tables.show(candidates, points, devices, times, mbit, warnings, _stream(arguments))
+    if arguments.chart:
+        _write_chart(points, devices, Path(arguments.chart))
+    return {
+        'devices': [device.model_dump(mode='json') for device in devices],
+        'link_mbit': mbit,
+        'latency_s': latency_s,
+        'candidates': [_candidate_json(each) for each in candidates],
+        'scaling': [asdict(point) for point in points],
+        'warnings': warnings,
+        'chart': arguments.chart,
+    }
+
+
+def _memory_warnings(
+    candidates: Sequence[Candidate], devices: Sequence[PlannedDevice]
+) -> list[str]:
+    limits = {device.name: device.profile.memory_mb for device in devices}
+    return [
+        f'{each.schedule}: {host} needs {units.megabytes(needed)} of '
+        f'{units.megabytes(limits[host])}'
+        for each in candidates
+        for host, needed in (each.memory_mb or {}).items()
+        if limits.get(host) and needed > limits[host]
+    ]
+
+
+def _estimates(devices: Sequence[PlannedDevice]) -> list[str]:
+    guessed = {device.kind: device.profile for device in devices if device.profile.estimate}
+    return [
+        f'the speed of {kind} is an estimate, {profile.speed:g} of one core of the machine that '
+        'measured: what is predicted for it may be wrong by far; see --profiles'
+        for kind, profile in guessed.items()
+    ]
+
+
+def _lag_warning(resolved: ResolvedRun) -> list[str]:
+    """Speed-ups are of the same work only where all schedules make as many negatives."""
+    negatives = resolved.config.training.negatives
+    adaptive = resolved.config.streams == 2 and negatives.mode == 'adaptive'
+    if not adaptive or negatives.lag_chapters:
+        return []
+    return [
+        'training.negatives.lag_chapters is the number of workers where it is not set, so that '
+        'schedules make adaptive negatives of different chapters: set it to compare the same work'
+    ]
+
+
+def _stream(arguments: argparse.Namespace):  # noqa: ANN202 - TextIO
+    return sys.stderr if arguments.json else sys.stdout
+
+
+def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+    prediction = candidate.prediction
+    if prediction is None:
+        return {'schedule': candidate.schedule, 'refused': candidate.refused}
+    return {
+        'schedule': candidate.schedule,
+        'seconds': prediction.seconds,
+        'epoch_seconds': prediction.epoch_seconds,
+        'speed_up': candidate.speed_up,
+        'bottleneck': prediction.bottleneck,
+        'busy': prediction.busy,
+        'placement': prediction.hosts,
+        'memory_mb': candidate.memory_mb,
+        'bytes': candidate.bytes,
+    }
+
+
+def _write_chart(
+    points: Sequence[ScaledPoint], devices: Sequence[PlannedDevice], path: Path
+) -> None:
+    from dff_nodes.cli.plan_chart import chart_page
+    from dff_nodes.runs.atomic import write_atomically
+
+    try:
+        write_atomically(path.resolve(), chart_page(points, devices[0].kind).encode())
+    except OSError as error:
+        raise ConfigError(
+            f'--chart {path} cannot be written: {error.strerror}; choose another place'
+        ) from error
+    print(path, file=sys.stderr)

@@ -1,0 +1,133 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Measures the processor time of a message between two processes, over the network's protocols.
+
+    python -m dff_nodes.nodes.message_cost receive    (and another one: send)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from array import array
+from dataclasses import dataclass
+
+from dff_nodes.nodes.middleware import emulated_network
+from dff_nodes.runs.chunks import CHUNK_BYTES
+
+SMALL_BYTES = 1000
+MESSAGES = 60
+PAUSE_S = 0.004
+"""between two messages, so that none is lost and sent again"""
+LIMIT_S = 40.0
+TOPIC = '/dff_message_cost'
+LAST_DOMAIN = 100
+
+
+class MessageCostError(RuntimeError):
+    """The two processes did not come to an end."""
+
+
+@dataclass(frozen=True)
+class MessageCost:
+    """Processor time of each side, s: the mean of sending and receiving."""
+
+    message: float
+    byte: float
+
+
+def measure_message_cost() -> MessageCost:
+    """Start both processes on a domain of their own; raises MessageCostError."""
+    domain = str(random.SystemRandom().randrange(1, LAST_DOMAIN))
+    environment = {**os.environ, **emulated_network(), 'ROS_DOMAIN_ID': domain}
+    sides = [
+        subprocess.Popen(
+            [sys.executable, '-m', __name__, side],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for side in ('receive', 'send')
+    ]
+    used: list[list[float]] = []
+    try:
+        for each in sides:
+            output, errors = each.communicate(timeout=2 * LIMIT_S)
+            if each.returncode != 0:
+                raise MessageCostError(errors.strip().splitlines()[-1] if errors else 'no answer')
+            used.append(json.loads(output.splitlines()[-1]))
+    except subprocess.TimeoutExpired as error:
+        raise MessageCostError(f'no answer within {2 * LIMIT_S:.0f} s') from error
+    finally:
+        for each in sides:
+            each.kill()
+    small, large = (sum(side[place] for side in used) / 2 for place in (0, 1))
+    per_byte = max(0.0, (large - small) / (CHUNK_BYTES - SMALL_BYTES))
+    return MessageCost(max(0.0, small - SMALL_BYTES * per_byte), per_byte)
+
+
+def _main(side: str) -> None:
+    """Be one of the two processes; print its processor time of a small and a large message, s."""
+    import rclpy
+    from dff_msgs import msg
+
+    from dff_nodes.nodes import compat, qos
+
+    compat.init(None)
+    node = rclpy.create_node(f'dff_message_cost_{side}')
+    executor = compat.make_executor()
+    executor.add_node(node)
+    deadline = time.monotonic() + LIMIT_S
+    if side == 'send':
+        publisher = node.create_publisher(msg.PartChunk, TOPIC, qos.PART_CHUNKS)
+        while not publisher.get_subscription_count():
+            executor.spin_once(timeout_sec=0.05)
+            _check(deadline)
+        print(json.dumps([_send(publisher, msg.PartChunk, each) for each in _sizes()]))
+        time.sleep(1.0)
+        return
+    arrived: list[tuple[int, float]] = []
+    node.create_subscription(
+        msg.PartChunk,
+        TOPIC,
+        lambda message: arrived.append((len(message.data), time.process_time())),
+        qos.PART_CHUNKS,
+    )
+    while len(arrived) < 2 * MESSAGES:
+        executor.spin_once(timeout_sec=0.05)
+        _check(deadline)
+    print(json.dumps([_received(arrived, size) for size in _sizes()]))
+
+
+def _sizes() -> tuple[int, int]:
+    return SMALL_BYTES, CHUNK_BYTES
+
+
+def _check(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise MessageCostError('the other process is not heard')
+
+
+def _send(publisher, message, size: int) -> float:  # noqa: ANN001 - types of rclpy
+    data = array('B', bytes(size))
+    began = time.process_time()
+    for _ in range(MESSAGES):
+        publisher.publish(message(data=data))
+        time.sleep(PAUSE_S)
+    return (time.process_time() - began) / MESSAGES
+
+
+def _received(arrived: list[tuple[int, float]], size: int) -> float:
+    """Processor time between the first and the last message of a size, for each."""
+    times = [used for bytes_there, used in arrived if bytes_there == size]
+    return (times[-1] - times[0]) / (len(times) - 1)
+
+
+if __name__ == '__main__':
+    _main(sys.argv[1])

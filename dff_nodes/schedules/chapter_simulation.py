@@ -1,0 +1,159 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""A run with chapters as jobs: parts that are made, travel and are evaluated."""
+
+from __future__ import annotations
+
+from dff_nodes.runs.chunks import CHUNK_BYTES
+from dff_nodes.runs.config import worker_names
+from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.runs.traffic import COORDINATOR
+from dff_nodes.schedules.chapter_footprint import arriving_bytes
+from dff_nodes.schedules.chapter_traffic import Transfer, transfers_of, transfers_to_coordinator
+from dff_nodes.schedules.chapters import ChapterPlan, Need, Part, part_bytes
+from dff_nodes.schedules.simulation_parts import Cluster
+from dff_nodes.schedules.step_times import StepTimes
+
+
+class ChapterModel:
+    """
+    Workers make their parts in order; what a part needs comes while the one before is made.
+
+    :param times: measured of the same network.
+    """
+
+    def __init__(self, resolved: ResolvedRun, times: StepTimes) -> None:
+        self.resolved = resolved
+        self.plan = ChapterPlan(resolved)
+        self.times = times
+        self.names = worker_names(resolved.config)
+
+    def loads(self) -> list[float]:
+        """Time that each worker computes in the whole run, s."""
+        return [
+            sum(self.part_seconds(part) for part in self.plan.parts_of(worker))
+            for worker in range(self.plan.workers)
+        ]
+
+    # ---- what a step costs -----------------------------------------------------------------
+
+    def part_seconds(self, part: Part) -> float:
+        """Time to make a part, and to keep it, s."""
+        plan, layers = self.plan, self.times.layers
+        samples = self.resolved.chapter_samples(part.chapter)
+        if not plan.is_layer(part):
+            rows = samples / self.resolved.evaluation_batch
+            return rows * sum(each.evaluate for each in layers[: plan.layers])
+        layer = layers[part.layer]
+        steps = self.resolved.chapter_steps(part.chapter)
+        first = self._cached_depth(part.layer)
+        readout = self.resolved.config.has_readout
+        blocks = plan.epochs_each * samples / self.times.block_samples
+        passed = sum(
+            each.pass_on + readout * each.pass_neutral for each in layers[first : part.layer]
+        )
+        drawn = self.times.batch if first == 0 and not self._caches(part.layer) else 0.0
+        step = layer.train + readout * layer.score + drawn
+        return steps * step + blocks * passed + layer.keep
+
+    def _caches(self, layer: int) -> bool:
+        """Whether images are at hand from the layer before."""
+        return layer > 0 and self._is_cached(0)
+
+    def _is_cached(self, layer: int) -> bool:
+        if self.plan.schedule.name == 'single_layer':
+            return False
+        return arriving_bytes(self.plan, layer) <= self.plan.schedule.cache_mb * 1e6
+
+    def _cached_depth(self, layer: int) -> int:
+        """Give the last layer before this one whose arriving samples are at hand."""
+        return max((each for each in range(layer) if self._is_cached(each)), default=0)
+
+    def _pack_seconds(self, transfer: Transfer) -> float:
+        """Time of the sender, s."""
+        return self._share(transfer) * self._layer_times(transfer).pack + self._message(transfer)
+
+    def _unpack_seconds(self, transfer: Transfer) -> float:
+        """Time of the receiver, s."""
+        return self._share(transfer) * self._layer_times(transfer).unpack + self._message(transfer)
+
+    def _layer_times(self, transfer: Transfer):  # noqa: ANN202 - LayerTimes
+        return self.times.layers[min(transfer.need.part.layer, self.plan.layers - 1)]
+
+    def _share(self, transfer: Transfer) -> float:
+        """Bytes of what travels against those of a whole part, which was measured."""
+        layer = min(transfer.need.part.layer, self.plan.layers - 1)
+        whole = part_bytes(self.plan, Need(Part(0, layer), whole=True))
+        return part_bytes(self.plan, transfer.need) / whole
+
+    def _message(self, transfer: Transfer) -> float:
+        count = part_bytes(self.plan, transfer.need)
+        chunks = 1 + count // CHUNK_BYTES
+        return self.times.message * chunks + self.times.message_byte * count
+
+    # ---- the jobs --------------------------------------------------------------------------
+
+    def simulate(self, cluster: Cluster) -> tuple[float, dict[str, float]]:
+        """Give the time of the run, s, and the share of it that each resource is busy."""
+        self._made: dict[Part, int] = {}
+        arriving = [list(transfers_of(self.plan, worker)) for worker in range(self.plan.workers)]
+        wanted: dict[Part, list[Transfer]] = {}
+        sent: dict[Part, float] = {}
+        to_coordinator = list(transfers_to_coordinator(self.plan))
+        for transfer in [each for every in arriving for each in every] + to_coordinator:
+            if transfer.purpose is not None:
+                wanted.setdefault(transfer.purpose, []).append(transfer)
+            part = transfer.need.part
+            sent[part] = sent.get(part, 0.0) + self._pack_seconds(transfer)
+        self._make_all(cluster, wanted, sent)
+        self._evaluate_all(cluster, to_coordinator)
+        timeline = cluster.run()
+        return timeline.seconds, cluster.busy_shares(timeline)
+
+    def _make_all(
+        self,
+        cluster: Cluster,
+        wanted: dict[Part, list[Transfer]],
+        sent: dict[Part, float],
+    ) -> None:
+        last: dict[int, int] = {}
+        before: dict[int, int] = {}
+        fetched: dict[int, int] = {}
+        for part in self.plan.parts():
+            worker = self.plan.maker(part)
+            name = self.names[worker]
+            here, seconds = [], self.part_seconds(part) + sent.get(part, 0.0)
+            for transfer in wanted.get(part, []):
+                after = [self._made[transfer.need.part]]
+                # A worker asks while it makes the part before, for one thing after the other.
+                after += [place[worker] for place in (before, fetched) if worker in place]
+                count = part_bytes(self.plan, transfer.need)
+                fetched[worker] = cluster.send(self.names[transfer.sender], name, count, after)
+                here.append(fetched[worker])
+                seconds += self._unpack_seconds(transfer)
+            after = here + ([last[worker]] if worker in last else [])
+            if worker in last:
+                before[worker] = last[worker]
+            last[worker] = self._made[part] = cluster.compute(name, seconds, after)
+
+    def _evaluate_all(self, cluster: Cluster, transfers: list[Transfer]) -> None:
+        """The coordinator evaluates what is due; the run's time ends behind the last."""
+        fetched = evaluated = None
+        for transfer in transfers:
+            if transfer.need.whole:
+                continue  # the network is kept when the clock has stopped
+            part = transfer.need.part
+            after = [self._made[part], *([] if fetched is None else [fetched])]
+            count = part_bytes(self.plan, transfer.need)
+            sender = self.names[transfer.sender]
+            fetched = cluster.send(sender, COORDINATOR, count, after)
+            after = [fetched, *([] if evaluated is None else [evaluated])]
+            seconds = self._unpack_seconds(transfer) + self._evaluation_seconds(part)
+            fetched = evaluated = cluster.compute(COORDINATOR, seconds, after)
+
+    def _evaluation_seconds(self, part: Part) -> float:
+        samples = sum(
+            self.plan.evaluated_samples(split) for split in self.plan.evaluated(part.chapter)
+        )
+        items = samples / self.resolved.evaluation_batch
+        return items * self.times.layers[part.layer].evaluate

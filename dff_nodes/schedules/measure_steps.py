@@ -1,0 +1,185 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Measures what every step of a run costs on this machine; see step_times.py."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from dff_nodes.data.batches import Batches
+from dff_nodes.data.dataset import Dataset
+from dff_nodes.data.facts import Augmentation
+from dff_nodes.learning.batch import Batch, joined
+from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
+from dff_nodes.learning.layer import Layer, make_layer
+from dff_nodes.learning.negatives import random_labels
+from dff_nodes.runs.checkpoint import DIGEST_BYTES, CheckpointInfo, CheckpointStore, pack, unpack
+from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.schedules.chapters import BLOCK_SAMPLES
+from dff_nodes.schedules.step_times import LayerTimes, StepTimes, processor
+from dff_nodes.stream.codec import ItemDecoder, encode
+from dff_nodes.stream.item import Item, Kind
+
+LEAST_REPEATS, MOST_REPEATS = 5, 200
+LEAST_S = 0.4
+"""of every step, however quick it is"""
+NOWHERE = CheckpointInfo('0' * 32, '0' * 64, 0, 0, 0)
+
+
+class StepMeasurement:
+    """
+    Times one layer after the other on samples that are made up: values do not change the time.
+
+    With one thread it is processor time, so that what else the machine does hardly counts; with
+    several, or on a GPU, time on the clock.
+    """
+
+    def __init__(self, resolved: ResolvedRun) -> None:
+        self.resolved = resolved
+        config = resolved.config
+        self.device = compute_device(config.compute.device)
+        prepare_torch(config.compute.threads, self.device)
+        warm_up()
+        plain = config.compute.threads == 1 and self.device.type == 'cpu'
+        self._clock = time.thread_time if plain else time.perf_counter
+        # As many samples as one block has, at least a batch.
+        batch = config.training.batch_size
+        self.block_samples = max(1, BLOCK_SAMPLES // batch) * batch
+        self.dataset = _made_up(resolved, self.block_samples)
+        self.batches = Batches(self.dataset, batch, Augmentation.of(config.data), config.seed)
+
+    def times(self, tell: Callable[[str], None]) -> StepTimes:
+        """
+        Measure.
+
+        :param tell: is told what is measured.
+        """
+        layers, arriving = [], self._arriving_at_first()
+        for index in range(len(self.resolved.layers)):
+            tell(f'layer_{index}')
+            times, arriving = self._layer(index, arriving)
+            layers.append(times)
+        return StepTimes(
+            layers=layers,
+            batch=self._median(lambda: self.batches.batch(0, 0)),
+            message=0.0,
+            message_byte=0.0,
+            block_samples=self.block_samples,
+            threads=self.resolved.config.compute.threads,
+            processor=processor(),
+            load=os.getloadavg()[0] / (os.cpu_count() or 1),
+            ros=False,
+        )
+
+    def _arriving_at_first(self) -> dict[str, Batch]:
+        """One batch of each kind as layer 0 takes it, and a block."""
+        config, facts = self.resolved.config, self.resolved.facts
+        drawn = [self.batches.batch(0, index) for index in range(self.batches.per_epoch)]
+        wrong = None
+        if config.streams == 2:
+            wrong = random_labels(self.dataset.y_train, facts.classes, 0, 'measured')
+        pairs = [
+            Batch(
+                each.images,
+                each.images.clone() if config.hybrid else None,
+                None if config.hybrid else each.labels,
+                None if config.hybrid or wrong is None else wrong[each.samples],
+            )
+            for each in drawn
+        ]
+        scored = [Batch(each.images, labels=each.labels) for each in drawn]
+        chunk = self.dataset.x_train[: self.resolved.evaluation_batch]
+        found = {'train': pairs[0], 'evaluate': Batch(chunk), 'block': joined(pairs)}
+        if config.has_readout:
+            found |= {'score': scored[0], 'neutral': joined(scored)}
+        return found
+
+    def _layer(self, index: int, batches: dict[str, Batch]) -> tuple[LayerTimes, dict[str, Batch]]:
+        """Time a layer; give what arrives at the next."""
+        layer = make_layer(self.resolved, index, self.device)
+        passed = {
+            'train': layer.train(batches['train'])[0],
+            'evaluate': layer.evaluate(batches['evaluate'])[0],
+            'block': layer.pass_on(batches['block']),
+        }
+        score = neutral = 0.0
+        if 'score' in batches:
+            passed['score'] = layer.score(batches['score'])[0]
+            passed['neutral'] = layer.pass_neutral(batches['neutral'])
+            score = self._median(lambda: layer.score(batches['score']))
+            neutral = self._median(lambda: layer.pass_neutral(batches['neutral']))
+        times = LayerTimes(
+            train=self._median(lambda: layer.train(batches['train'])),
+            score=score,
+            evaluate=self._median(lambda: layer.evaluate(batches['evaluate'])),
+            pass_on=self._median(lambda: layer.pass_on(batches['block'])),
+            pass_neutral=neutral,
+            encode=self._median(lambda: encode(_item(passed['train']))),
+            decode=self._decode(index, batches['train']),
+            **self._parts(layer),
+        )
+        return times, passed
+
+    def _decode(self, index: int, batch: Batch) -> float:
+        wire, decoder = encode(_item(batch)), ItemDecoder(self.resolved, index)
+        return self._median(lambda: decoder.decode(wire))
+
+    def _parts(self, layer: Layer) -> dict[str, float]:
+        """Time what becomes of a part once it is made."""
+        state = {name: tensor.clone() for name, tensor in layer.state().items()}
+        data = pack(NOWHERE, state)
+
+        def unpacked() -> None:
+            _, tensors = unpack(data[:DIGEST_BYTES], data[DIGEST_BYTES:], 'measured')
+            layer.load_state(tensors)
+
+        with tempfile.TemporaryDirectory(prefix='dff_plan_') as folder:
+            store = CheckpointStore(Path(folder), 0)
+
+            def kept() -> None:
+                copy = {name: tensor.clone() for name, tensor in layer.state().items()}
+                store.begin(NOWHERE, copy).finish()
+
+            keep = self._median(kept)
+        return {
+            'keep': keep,
+            'pack': self._median(lambda: pack(NOWHERE, state)),
+            'unpack': self._median(unpacked),
+        }
+
+    def _median(self, step: Callable[[], object]) -> float:
+        """Time of a step, s; the first does not count."""
+        step()
+        found: list[float] = []
+        until = time.monotonic() + LEAST_S
+        while len(found) < LEAST_REPEATS or (
+            time.monotonic() < until and len(found) < MOST_REPEATS
+        ):
+            began = self._clock()
+            step()
+            if self.device.type == 'cuda':
+                torch.cuda.synchronize(self.device)
+            found.append(self._clock() - began)
+        return statistics.median(found)
+
+
+def _made_up(resolved: ResolvedRun, samples: int) -> Dataset:
+    """Samples of a data set's shape, without the data set."""
+    facts = replace(resolved.facts, train_samples=samples, test_samples=1)
+    random = torch.Generator().manual_seed(0)
+    images = torch.rand((samples, *facts.input_shape), generator=random) * facts.scale
+    images = images.to(getattr(torch, facts.dtype))
+    labels = torch.randint(facts.classes, (samples,), generator=random)
+    return Dataset(facts, images, labels, images[:1], labels[:1])
+
+
+def _item(batch: Batch) -> Item:
+    return Item(0, Kind.TRAIN, 0, batch)
