@@ -261,7 +261,7 @@ def _early_exit(run: RunRecord) -> str:
     shares = BarChart(
         'Answered by each layer', {'samples': bars}, _threshold_note(run), with_legend=False
     )
-    return f'<h2>Early exit</h2><div class="cards">{_card(chart)}{_bars_card(shares)}</div>'
+    return f'<h2>Early exit</h2><div class="cards">{line_card(chart)}{_bars_card(shares)}</div>'
 
 
 def _trade_off(point: dict[str, Any]) -> tuple[float, float]:
