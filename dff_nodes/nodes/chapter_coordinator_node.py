@@ -16,7 +16,7 @@ from dff_msgs import msg
 
 from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
 from dff_nodes.learning.layer import make_layer
-from dff_nodes.nodes.part_exchange import COORDINATOR, PartClient, Tensors
+from dff_nodes.nodes.part_exchange import COORDINATOR, PartClient, PartServer, Tensors
 from dff_nodes.nodes.participant import PAUSED, Participant, run_node
 from dff_nodes.nodes.process import (
     EVENTS_VARIABLE,
@@ -27,6 +27,7 @@ from dff_nodes.nodes.process import (
 from dff_nodes.nodes.run_host import RunHost, emit_json, emit_log
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
 from dff_nodes.runs.memory import peak_rss_mb
+from dff_nodes.schedules.chapter_data import as_part
 from dff_nodes.schedules.chapter_evaluation import ChapterEvaluation
 from dff_nodes.schedules.chapter_result import ChapterFigures, WorkerReport, chapter_result
 from dff_nodes.schedules.chapter_task import ChapterTask, chapter_task, read_evaluations
@@ -56,7 +57,22 @@ class ChapterCoordinatorNode(RunHost):
         self.client = PartClient(
             self, self.plan, COORDINATOR, self.task.config_hash, lambda: self._evaluated
         )
+        self.server: PartServer | None = None
+        if self.plan.exists(self.plan.training_set):
+            self.server = PartServer(
+                self,
+                self.plan,
+                COORDINATOR,
+                self._training_set,
+                lambda layer: set(),
+                lambda node, done: None,
+                self.task.config_hash,
+            )
         self.begin(self._work)
+
+    def _training_set(self, part: Part) -> Tensors | None:
+        """Give what workers without data of their own ask for."""
+        return as_part(self.task.dataset) if part == self.plan.training_set else None
 
     # ---- the worker thread ---------------------------------------------------------------
 

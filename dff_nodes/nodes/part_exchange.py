@@ -26,9 +26,8 @@ from dff_nodes.runs.checkpoint import (
     unpack,
 )
 from dff_nodes.runs.chunks import CHUNK_BYTES
-from dff_nodes.schedules.chapters import ChapterPlan, Need, Part, part_bytes
+from dff_nodes.schedules.chapters import COORDINATOR, ChapterPlan, Need, Part, part_bytes
 
-COORDINATOR = msg.PartRequest.COORDINATOR
 WINDOW = 16
 """chunks on their way to one node"""
 MOST_WINDOW = 64
@@ -44,9 +43,16 @@ def inbox(node: int) -> str:
     return 'coordinator/parts' if node == COORDINATOR else f'worker_{node}/parts'
 
 
-def requests(worker: int) -> str:
-    """Topic that brings requests to a worker."""
-    return f'worker_{worker}/part_requests'
+def requests(node: int) -> str:
+    """Topic that brings requests to a worker, or to the coordinator."""
+    name = 'coordinator' if node == COORDINATOR else f'worker_{node}'
+    return f'{name}/part_requests'
+
+
+def makers(plan: ChapterPlan) -> list[int]:
+    """Nodes that make parts: the workers, and the coordinator where it sends the training set."""
+    sends = [COORDINATOR] if plan.exists(plan.training_set) else []
+    return [*range(plan.workers), *sends]
 
 
 def largest_part(plan: ChapterPlan, need: Need) -> int:
@@ -93,13 +99,13 @@ class PartClient:
         self.received_bytes = 0
         self.asked_again = 0
         self._arriving: _Arriving | None = None
-        self._senders = dict.fromkeys(range(plan.workers), 0)
-        """highest incarnation known of each worker"""
+        self._senders = dict.fromkeys(makers(plan), 0)
+        """highest incarnation known of each maker"""
         self._futures: dict[Need, Future] = {}
         self._thread = ThreadPoolExecutor(1, 'parts')
         self._asking = {
             worker: node.create_publisher(msg.PartRequest, requests(worker), qos.PART_REQUESTS)
-            for worker in range(plan.workers)
+            for worker in makers(plan)
             if worker != own
         }
         node.create_subscription(msg.PartChunk, inbox(own), self._on_chunk, qos.PART_CHUNKS)
@@ -242,10 +248,10 @@ class PartClient:
     def _what_is_wrong(self, message: msg.PartChunk, arriving: _Arriving | None) -> str | None:
         if messages.run_id_text(message.run_id) != self._node.run_id:
             return 'it belongs to another run'
-        if message.node >= self._plan.workers:
+        if message.node not in self._senders:
             return f'there is no worker {message.node}'
         part = Part(message.chapter, message.layer)
-        if part.chapter >= self._plan.chapters or part.layer > self._plan.layers:
+        if not self._plan.exists(part):
             return f'there is no layer {part.layer} of chapter {part.chapter}'
         if message.node != self._plan.maker(part):
             return f'worker {message.node} does not make it'
@@ -304,12 +310,13 @@ class _Asked:
 
 class PartServer:
     """
-    Sends the parts that this worker has made to whoever asks, on a thread of its own.
+    Sends the parts that this node has made to whoever asks, on a thread of its own.
 
     Knows nothing of who has what: a request says where to begin, and how far there is room.
 
     :param node: a Participant with `run_id` and `incarnation`.
-    :param read: gives a part that was made; raises CheckpointError or KeyError if it is not.
+    :param worker: its number, or COORDINATOR.
+    :param read: gives a part that was made, None if it is not.
     :param learned: names of the tensors of a layer that travel where it is not whole.
     :param on_done: is told what a node has finished: its number, and how much.
     """
@@ -322,10 +329,12 @@ class PartServer:
         read: Callable[[Part], Tensors | None],
         learned: Callable[[int], set[str]],
         on_done: Callable[[int, int], None],
+        config_hash: str,
     ) -> None:
         self._node = node
         self._plan = plan
         self._worker = worker
+        self._config_hash = config_hash
         self._read = read
         self._learned = learned
         self._on_done = on_done
@@ -337,7 +346,7 @@ class PartServer:
         others = [each for each in range(plan.workers) if each != worker]
         self._publishers = {
             each: node.create_publisher(msg.PartChunk, inbox(each), qos.PART_CHUNKS)
-            for each in (*others, COORDINATOR)
+            for each in (*others, *([] if worker == COORDINATOR else [COORDINATOR]))
         }
         node.create_subscription(
             msg.PartRequest, requests(worker), self._on_request, qos.PART_REQUESTS
@@ -377,7 +386,7 @@ class PartServer:
         if message.node == self._worker:
             return 'it comes from this worker itself'
         part = Part(message.chapter, message.layer)
-        if part.chapter >= self._plan.chapters or part.layer > self._plan.layers:
+        if not self._plan.exists(part):
             return f'there is no layer {part.layer} of chapter {part.chapter}'
         if self._plan.maker(part) != self._worker and message.window:
             return f'layer {part.layer} of chapter {part.chapter} is made elsewhere'
@@ -428,7 +437,7 @@ class PartServer:
             tensors = {name: tensors[name] for name in names}
         info = CheckpointInfo(
             self._node.run_id,
-            self._node.run_config.config_hash,
+            self._config_hash,
             need.part.layer,
             need.part.chapter + 1,
             0,

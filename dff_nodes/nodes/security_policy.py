@@ -65,18 +65,23 @@ def node_policies(
     ]
 
 
-def chapter_policies(workers: list[str], namespace: str) -> list[NodePolicy]:
+def chapter_policies(
+    workers: list[str], namespace: str, sends_data: bool = False
+) -> list[NodePolicy]:
     """
     Give the policy of every node of a schedule with chapters, coordinator first.
 
     :param workers: names of the workers, first to last.
+    :param sends_data: whether the coordinator sends the training set.
     """
     everyone = ['coordinator', *workers]
+    gives = ('part_requests', 'parts') if sends_data else ('part_requests',)
+    asked = ['coordinator/part_requests'] if sends_data else []
     coordinator = _node(
         'coordinator',
         namespace,
-        publish=['config', *_topics(workers, ('part_requests',))],
-        subscribe=['config', 'coordinator/parts', 'metrics', 'status'],
+        publish=['config', *_topics(workers, gives)],
+        subscribe=['config', 'coordinator/parts', 'metrics', 'status', *asked],
         reply=('pause',),
     )
     found = [coordinator]
@@ -88,7 +93,8 @@ def chapter_policies(workers: list[str], namespace: str) -> list[NodePolicy]:
                 namespace,
                 publish=['metrics', 'status']
                 + _topics(others, ('part_requests',))
-                + [f'{each}/parts' for each in everyone if each != me],
+                + [f'{each}/parts' for each in everyone if each != me]
+                + asked,
                 subscribe=['config', 'status', f'{me}/part_requests', f'{me}/parts'],
             )
         )
@@ -98,7 +104,8 @@ def chapter_policies(workers: list[str], namespace: str) -> list[NodePolicy]:
 def policies_of(config: Config, namespace: str) -> list[NodePolicy]:
     """Give the policy of every node of a configuration's run."""
     if config.schedule.chapters:
-        return chapter_policies(worker_names(config), namespace)
+        sends_data = config.schedule.data == 'sent'
+        return chapter_policies(worker_names(config), namespace, sends_data)
     replicate, spares = config.checkpoint.replicate, bool(config.spares)
     return node_policies(layer_names(config), namespace, replicate, spares)
 

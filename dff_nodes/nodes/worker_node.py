@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from dff_msgs import msg
 
-from dff_nodes.data.dataset import load_dataset
+from dff_nodes.data.dataset import Dataset, load_dataset
 from dff_nodes.learning.compute import compute_device, prepare_torch
 from dff_nodes.nodes import messages
 from dff_nodes.nodes.part_exchange import PartClient, PartServer, Tensors
@@ -23,7 +23,7 @@ from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.fault_points import FaultPoint, reach
 from dff_nodes.runs.metrics import MetricsAverage
 from dff_nodes.runs.resolve import ResolvedRun
-from dff_nodes.schedules.chapter_data import worker_dataset
+from dff_nodes.schedules.chapter_data import from_part, worker_dataset
 from dff_nodes.schedules.chapter_worker import ChapterWorker, StepDone
 from dff_nodes.schedules.chapters import ChapterPlan, Need, Part
 from dff_nodes.schedules.part_store import PartStore
@@ -82,7 +82,13 @@ class WorkerNode(RunMember):
             self, self.plan, self.index, self.run_config.config_hash, lambda: self.made
         )
         self.server = PartServer(
-            self, self.plan, self.index, self._read, self._learned_names, self._on_done
+            self,
+            self.plan,
+            self.index,
+            self._read,
+            self._learned_names,
+            self._on_done,
+            self.run_config.config_hash,
         )
         self.waiting(None)
         self.start_worker(self._work)
@@ -94,8 +100,7 @@ class WorkerNode(RunMember):
         device = compute_device(config.compute.device)
         prepare_torch(config.compute.threads, device)
         self._began = time.monotonic()
-        self.waiting('its data set to be read')
-        dataset = worker_dataset(self.resolved, load_dataset(config.data, config.seed), self.index)
+        dataset = worker_dataset(self.resolved, self._dataset(), self.index)
         self.maker = ChapterWorker(self.resolved, dataset, device)
         parts = self.plan.parts_of(self.index)
         layers = {part.layer for part in parts if self.plan.is_layer(part)}
@@ -121,6 +126,21 @@ class WorkerNode(RunMember):
         self.state = msg.LayerStatus.DONE
         self._beat()
         self._await_goodbye()
+
+    def _dataset(self) -> Dataset:
+        """Read the data set, or have the coordinator send what is trained on."""
+        if self.plan.exists(self.plan.training_set):
+            tensors = self._get(Need(self.plan.training_set, whole=True))
+            return from_part(self.resolved, tensors)
+        self.waiting('its data set to be read')
+        config = self.resolved.config
+        dataset = load_dataset(config.data, config.seed)
+        if dataset.facts != self.resolved.facts:
+            raise ConfigError(
+                f'the data set {config.data.dataset} on {self.host} is not that of the '
+                f'coordinator: it has {dataset.facts}, {self.resolved.facts} is right'
+            )
+        return dataset
 
     def _make(self, part: Part, following: Part | None) -> None:
         """Make one part; what the next one needs comes meanwhile."""
@@ -171,6 +191,8 @@ class WorkerNode(RunMember):
         return {name: tensors[name] for name in self._names[part.layer]}
 
     def _awaited_part(self, part: Part, maker: int) -> str:
+        if part == self.plan.training_set:
+            return f'the training set from the coordinator on {self.run_config.host}'
         what = 'negatives' if not self.plan.is_layer(part) else f'layer_{part.layer}'
         heard = self._heard_s.get(maker)
         host = f' on {self._hosts[maker]}' if maker in self._hosts else ''

@@ -541,6 +541,11 @@ class Config(Section):
                 f'schedule.splits must divide training.epochs ({epochs}), so that a chapter has '
                 f'whole epochs, got {splits}'
             )
+        if schedule.name == 'federated' and schedule.data == 'sent':
+            raise ValueError(
+                "schedule.data must be 'own' for the federated schedule, whose data stays where "
+                "it is, got 'sent'"
+            )
         if self.spares:
             raise ValueError(
                 f'placement.spare is for the schedule stream, {schedule.name!r} has none: a '

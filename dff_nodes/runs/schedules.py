@@ -41,6 +41,12 @@ class ChapterSchedule(Schedule):
         description='chapters of the run, so that one has training.epochs / splits epochs; '
         'default one for each epoch',
     )
+    data: Literal['own', 'sent'] = Field(
+        'own',
+        description='own: each worker reads the data set from its disk, or downloads it there; '
+        'sent: the coordinator sends the training set to each worker once, at the start',
+        json_schema_extra=NO_EFFECT,
+    )
     cache_mb: float = Field(
         512.0,
         ge=0,

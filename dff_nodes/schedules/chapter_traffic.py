@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from dff_nodes.runs.config import worker_names
 from dff_nodes.runs.traffic import COORDINATOR, NodeTraffic, collect
+from dff_nodes.schedules.chapters import COORDINATOR as COORDINATOR_NUMBER
 from dff_nodes.schedules.chapters import ChapterPlan, Need, Part, part_bytes
 from dff_nodes.schedules.holdings import Holdings
 
@@ -22,11 +23,15 @@ class Transfer:
     receiver: int | None
     """worker, None for the coordinator"""
     purpose: Part | None
-    """what the receiver makes of it; None for evaluations and the network at the end"""
+    """
+    what the receiver makes of it; None for evaluations, the network at the end, and a training set
+    """
 
 
 def transfers_of(plan: ChapterPlan, worker: int) -> Iterator[Transfer]:
     """What a worker receives, in its order; the same as schedules.chapter_worker asks for."""
+    if plan.exists(plan.training_set):
+        yield Transfer(Need(plan.training_set, whole=True), COORDINATOR_NUMBER, worker, None)
     holdings = Holdings(plan)
     for part in plan.parts_of(worker):
         for need in holdings.missing(part):
@@ -66,7 +71,7 @@ def chapter_traffic(plan: ChapterPlan) -> list[NodeTraffic]:
     names = worker_names(plan.resolved.config)
     moved = (
         (
-            names[each.sender],
+            COORDINATOR if each.sender == COORDINATOR_NUMBER else names[each.sender],
             COORDINATOR if each.receiver is None else names[each.receiver],
             part_bytes(plan, each.need),
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.runs.resolve import DTYPE_BYTES, ResolvedRun
 
 if TYPE_CHECKING:  # imports PyTorch, which `dff check` does without
     from dff_nodes.schedules.plan import Split
@@ -21,13 +21,18 @@ CLASS_BYTES = 8
 """of one wrong class that travels between workers, int64"""
 
 
+COORDINATOR = 65535
+"""number of the coordinator among those that make and take parts, as in PartRequest.msg"""
+
+
 @dataclass(frozen=True, order=True)
 class Part:
     """
     What is made at one place and used at others: a layer as it is after a chapter.
 
     Behind the last layer's number comes that of the wrong classes that the network of this
-    chapter finds likely (adaptive negatives).
+    chapter finds likely (adaptive negatives), and behind that, at chapter 0, that of the training
+    set, where the coordinator sends it.
     """
 
     chapter: int
@@ -74,6 +79,17 @@ class ChapterPlan:
         """Number of the parts that hold adaptive negatives."""
         return self.layers
 
+    @property
+    def training_set(self) -> Part:
+        """What the coordinator sends where workers have no data of their own."""
+        return Part(0, self.layers + 1)
+
+    def exists(self, part: Part) -> bool:
+        """Whether a run has such a part."""
+        if part == self.training_set:
+            return self.schedule.data == 'sent'
+        return part.chapter < self.chapters and part.layer <= self.negatives
+
     def is_layer(self, part: Part) -> bool:
         """Whether a part is a trained layer."""
         return part.layer < self.layers
@@ -104,7 +120,9 @@ class ChapterPlan:
                 yield Part(chapter, self.negatives)
 
     def maker(self, part: Part) -> int:
-        """Worker that makes a part."""
+        """Worker that makes a part, or COORDINATOR."""
+        if part == self.training_set:
+            return COORDINATOR
         if self.schedule.name == 'single_layer':
             return min(part.layer, self.layers - 1)
         return part.chapter % self.workers
@@ -208,6 +226,9 @@ class ChapterPlan:
 def part_bytes(plan: ChapterPlan, need: Need) -> int:
     """Payload of a part, without the names of its tensors."""
     resolved = plan.resolved
+    if need.part == plan.training_set:
+        facts = resolved.facts
+        return facts.train_samples * (facts.features * DTYPE_BYTES[facts.dtype] + CLASS_BYTES)
     if not plan.is_layer(need.part):
         return CLASS_BYTES * resolved.chapter_samples(need.part.chapter)
     shape = resolved.layers[need.part.layer]

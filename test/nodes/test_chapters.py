@@ -57,7 +57,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         'data': {'shift_pixels': 1},
     },
     'all layers, a read-out': {
-        'schedule': {'name': 'all_layers', 'workers': 3},
+        'schedule': {'name': 'all_layers', 'workers': 3, 'data': 'sent'},
         'network': [PAIR, PAIR],
         'classification': {'mode': 'one_pass'},
         'stream': {'dtype': 'float16'},

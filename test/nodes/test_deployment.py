@@ -167,3 +167,32 @@ def test_the_launch_file_is_told_what_is_wrong(config_file, capsys):
     assert printed.out == ''
     assert printed.err.startswith("placement has no device 'pi9'")
     assert len(printed.err.splitlines()) == 1
+
+
+def test_a_schedule_with_chapters_has_workers_while_it_trains() -> None:
+    config = load_config(None, ['schedule={name: all_layers, workers: 2}'])
+    nodes = deployed_nodes(config, {}, {'task': 'train'})
+    assert [node.name for node in nodes] == ['coordinator', 'worker_0', 'worker_1']
+    assert [node.executable for node in nodes] == [
+        'chapter_coordinator_node',
+        'worker_node',
+        'worker_node',
+    ]
+    assert nodes[2].parameters['worker'] == 1
+    evaluating = deployed_nodes(config, {}, {'task': 'evaluate'})
+    assert [node.name for node in evaluating] == [
+        'coordinator',
+        'layer_0',
+        'layer_1',
+        'layer_2',
+    ]
+
+
+def test_a_placement_of_a_schedule_with_chapters_names_workers() -> None:
+    placement = 'placement={desk: [coordinator], a: [worker_0], b: [worker_1]}'
+    schedule = 'schedule={name: all_layers, workers: 2}'
+    config = load_config(None, [schedule, placement])
+    (node,) = deployed_nodes(config, {}, {}, host='b')
+    assert node.name == 'worker_1'
+    with pytest.raises(ConfigError, match="placement names the node 'layer_0'"):
+        load_config(None, [schedule, 'placement={desk: [coordinator], a: [layer_0, worker_0]}'])

@@ -251,6 +251,10 @@ def test_a_worker_refuses_what_is_not_its_layer() -> None:
             'training.negatives.lag_chapters must be a multiple of the 2 workers',
         ),
         (
+            {'schedule': {'name': 'federated', 'data': 'sent'}},
+            "schedule.data must be 'own' for the federated schedule",
+        ),
+        (
             {
                 'training': {'epochs': 3, 'batch_size': 50, 'negatives': {'mode': 'hybrid'}},
                 'classification': {'mode': 'one_pass'},
