@@ -114,6 +114,12 @@ class PartClient:
         """Have a part fetched, behind those that were wanted before."""
         if need not in self._futures:
             self._futures[need] = self._thread.submit(self._fetch, need)
+            self._futures[need].add_done_callback(self._notify)
+
+    def _notify(self, future: Future) -> None:
+        """Wake whoever waits: no part is later than it must be."""
+        with self._node.changed:
+            self._node.changed.notify_all()
 
     def take(self, need: Need, meanwhile: Callable[[], None]) -> Tensors:
         """
@@ -163,7 +169,6 @@ class PartClient:
         finally:
             with self._node.changed:
                 self._arriving = None
-                self._node.changed.notify_all()
 
     def _await(self, arriving: _Arriving) -> None:
         """Ask until the whole part is there."""
