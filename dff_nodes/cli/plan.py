@@ -19,7 +19,8 @@ from dff_nodes.runs.device_profiles import PlannedDevice, load_profiles, parse_d
 from dff_nodes.runs.options import LATENCY_MS, link_mbit, quantity
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 
-if TYPE_CHECKING:  # import PyTorch
+if TYPE_CHECKING:  # import PyTorch, and ROS
+    from dff_nodes.nodes.message_cost import MessageCost
     from dff_nodes.schedules.scaling import Candidate, ScaledPoint
     from dff_nodes.schedules.step_times import StepTimes
 
@@ -110,14 +111,27 @@ def _measure(resolved: ResolvedRun) -> StepTimes:
 
     times = StepMeasurement(resolved).times(tell)
     tell('a message between two processes')
-    try:
-        from dff_nodes.nodes.message_cost import MessageCostError, measure_message_cost
-
-        cost = measure_message_cost()
-    except (ImportError, MessageCostError) as error:
-        print(f'messages were not measured ({error}): they count for nothing', file=sys.stderr)
+    cost, over = _message_cost()
+    if cost is None:
         return times
-    return replace(times, message=cost.message, message_byte=cost.byte, ros=True)
+    return replace(times, message=cost.message, message_byte=cost.byte, messages=over)
+
+
+def _message_cost() -> tuple[MessageCost | None, str]:
+    """Measure over a cable, which needs root, else through the loopback interface."""
+    try:
+        from dff_nodes.lab.commands import LabError
+        from dff_nodes.lab.message_cost import measure_on_cable
+        from dff_nodes.nodes.message_cost import MessageCostError, measure_message_cost
+    except ImportError as error:
+        print(f'messages were not measured ({error}): they count for nothing', file=sys.stderr)
+        return None, 'nothing'
+    for measure, over in ((measure_on_cable, 'cable'), (measure_message_cost, 'loopback')):
+        try:
+            return measure(), over
+        except (LabError, MessageCostError) as error:
+            print(f'messages were not measured over {over}: {error}', file=sys.stderr)
+    return None, 'nothing'
 
 
 def _plan(
@@ -135,7 +149,7 @@ def _plan(
     candidates = planner.candidates(devices)
     points = planner.scaled(devices)
     warnings = [*_memory_warnings(candidates, devices), *_estimates(devices)]
-    warnings += _lag_warning(resolved)
+    warnings += [*_lag_warning(resolved), *_message_warning(times)]
     plan_tables.show(candidates, points, devices, times, mbit, warnings, _stream(arguments))
     if arguments.chart:
         _write_chart(points, devices, Path(arguments.chart))
@@ -181,6 +195,15 @@ def _lag_warning(resolved: ResolvedRun) -> list[str]:
     return [
         'training.negatives.lag_chapters is the number of workers where it is not set, so that '
         'schedules make adaptive negatives of different chapters: set it to compare the same work'
+    ]
+
+
+def _message_warning(times: StepTimes) -> list[str]:
+    if times.messages == 'cable':
+        return []
+    return [
+        f'messages were measured over {times.messages}, which costs far less than a cable: '
+        'measure as root, which emulates one'
     ]
 
 

@@ -42,7 +42,7 @@ def show_times(times: StepTimes, path: str, stream: TextIO) -> None:
     named = {
         'block': f'{times.block_samples} samples pass on at a time',
         'batch': f'{_milliseconds(times.batch)} to draw one',
-        'message': f'{message}, each side' if times.ros else 'not measured: counts for nothing',
+        'message': f'{message}, each side, measured over {times.messages}',
         'kept in': path,
     }
     console.print(facts(console, named))

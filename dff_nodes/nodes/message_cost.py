@@ -15,11 +15,13 @@ import subprocess
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dff_nodes.nodes.middleware import emulated_network
 from dff_nodes.runs.chunks import CHUNK_BYTES
 
+SIDES = 'receive', 'send'
 SMALL_BYTES = 1000
 MESSAGES = 60
 PAUSE_S = 0.004
@@ -41,19 +43,26 @@ class MessageCost:
     byte: float
 
 
-def measure_message_cost() -> MessageCost:
-    """Start both processes on a domain of their own; raises MessageCostError."""
+def measure_message_cost(
+    place: Callable[[str, list[str]], list[str]] = lambda side, command: command,
+) -> MessageCost:
+    """
+    Start both processes on a domain of their own; raises MessageCostError.
+
+    :param place: changes the command of a side, to start it elsewhere.
+    """
     domain = str(random.SystemRandom().randrange(1, LAST_DOMAIN))
-    environment = {**os.environ, **emulated_network(), 'ROS_DOMAIN_ID': domain}
+    own = {'ROS_DOMAIN_ID': domain, 'PYTHONSAFEPATH': '1'}
+    environment = {**os.environ, **emulated_network(), **own}
     sides = [
         subprocess.Popen(
-            [sys.executable, '-m', __name__, side],
+            place(side, [sys.executable, '-m', __name__, side]),
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for side in ('receive', 'send')
+        for side in SIDES
     ]
     used: list[list[float]] = []
     try:

@@ -76,7 +76,7 @@ class StepMeasurement:
             threads=self.resolved.config.compute.threads,
             processor=processor(),
             load=os.getloadavg()[0] / (os.cpu_count() or 1),
-            ros=False,
+            messages='nothing',
         )
 
     def _arriving_at_first(self) -> dict[str, Batch]:

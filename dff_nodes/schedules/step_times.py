@@ -61,8 +61,8 @@ class StepTimes:
     processor: str
     load: float
     """load average of the machine while it measured, per core"""
-    ros: bool
-    """whether messages were measured; else they count for nothing"""
+    messages: str
+    """over what they were measured: cable, loopback; nothing: they count for nothing"""
 
     def as_dict(self) -> dict[str, Any]:
         """Give the times as JSON can hold them."""

@@ -25,7 +25,7 @@ def times_of(layers: int, **settings: float) -> StepTimes:
     """A step takes 10 ms, all else no time."""
     names = LayerTimes.__dataclass_fields__
     layer = LayerTimes(**(dict.fromkeys(names, 0.0) | {'train': STEP_S} | settings))
-    return StepTimes([layer] * layers, 0.0, 0.0, 0.0, 16, 1, 'made up', 0.0, ros=True)
+    return StepTimes([layer] * layers, 0.0, 0.0, 0.0, 16, 1, 'made up', 0.0, messages='cable')
 
 
 def devices_of(count: int, **settings: float) -> list[PlannedDevice]:

@@ -1,0 +1,24 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""The processor time of a message, between real processes on emulated devices."""
+
+from __future__ import annotations
+
+import pytest
+
+from dff_nodes.lab.message_cost import measure_on_cable
+from dff_nodes.nodes.message_cost import MessageCostError, measure_message_cost
+
+pytestmark = [pytest.mark.ros, pytest.mark.usefixtures('nothing_left')]
+
+
+@pytest.mark.usefixtures('lab_machine')
+def test_messages_over_a_cable_take_time() -> None:
+    cost = measure_on_cable()
+    assert 0 < cost.message < 1
+    assert 0 < cost.byte < 1e-3
+
+
+def test_a_side_that_fails_is_an_error_and_nothing_is_left() -> None:
+    with pytest.raises(MessageCostError, match='no such side'):
+        measure_message_cost(lambda side, command: ['sh', '-c', 'echo no such side >&2; exit 3'])
