@@ -89,17 +89,48 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize('faults', FAULTS.values(), ids=[point.name for point in FAULTS])
-def test_a_node_may_die_between_any_two_steps(dff: Dff, expected: Any, faults: str) -> None:
+TOGETHER = (
+    (FaultPoint.BEFORE_TRAIN, FaultPoint.AFTER_EMIT),
+    (FaultPoint.AFTER_TRAIN, FaultPoint.BEFORE_CREDIT),
+    (FaultPoint.AFTER_SCORES, FaultPoint.AFTER_JOURNAL),
+    (FaultPoint.AFTER_PUBLISH, FaultPoint.BEFORE_RESULT),
+    (FaultPoint.AFTER_CREDIT, FaultPoint.BEFORE_JOURNAL),
+    (FaultPoint.IN_CHECKPOINT, FaultPoint.BEFORE_RENAME),
+    (FaultPoint.AFTER_RENAME, FaultPoint.AFTER_RESULT),
+    (FaultPoint.IN_RESTORE, FaultPoint.IN_REPLICATION),
+    (FaultPoint.IN_REPLAY,),
+)
+"""points of different nodes, so that one run has a fault at each"""
+
+
+def assert_survives(dff: Dff, expected: Any, points: tuple[FaultPoint, ...]) -> None:
+    faults = '; '.join(FAULTS[point] for point in points)
     hurt = Dff(dff.folder, dff.environment | {VARIABLE: faults})
     replicate = settings(checkpoint__replicate='REPLICATION' in faults)
     done = hurt.run('train', '--json', '--name', 'hurt', *RUN, *replicate)
     assert_same(done, expected)
     for fault in faults.split(';'):
         node = fault.split()[0]
-        assert f'{node} was ended by SIGKILL' in done.errors or 'AFTER_RESULT' in faults
+        assert f'{node} was ended by SIGKILL' in done.errors or 'AFTER_RESULT' in fault
     left = list((dff.folder / 'runs/hurt/checkpoints').glob('.*.part'))
     assert left == []
+
+
+def test_every_point_has_its_fault() -> None:
+    assert {point for points in TOGETHER for point in points} == set(FAULTS)
+
+
+@pytest.mark.parametrize(
+    'points', TOGETHER, ids=lambda points: ' and '.join(point.name for point in points)
+)
+def test_nodes_may_die_between_any_two_steps(dff: Dff, expected: Any, points: tuple) -> None:
+    assert_survives(dff, expected, points)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('point', FAULTS, ids=lambda point: point.name)
+def test_a_node_may_die_alone(dff: Dff, expected: Any, point: FaultPoint) -> None:
+    assert_survives(dff, expected, (point,))
 
 
 # ---- whole processes -------------------------------------------------------------------------
