@@ -9,6 +9,8 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,14 +29,21 @@ from dff_nodes.nodes.process import (
 from dff_nodes.nodes.run_host import RunHost, emit_json, emit_log
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
 from dff_nodes.runs.memory import peak_rss_mb
-from dff_nodes.schedules.chapter_data import as_part
+from dff_nodes.schedules.chapter_data import as_part, training_sha256
 from dff_nodes.schedules.chapter_evaluation import ChapterEvaluation
 from dff_nodes.schedules.chapter_result import ChapterFigures, WorkerReport, chapter_result
 from dff_nodes.schedules.chapter_task import ChapterTask, chapter_task, read_evaluations
 from dff_nodes.schedules.chapters import Need, Part
+from dff_nodes.schedules.plan import Split
 from dff_nodes.schedules.progress import evaluation_event
 
 LOOK_S = 0.2
+TIME_S = 5.0
+"""between two records of how long the run has trained"""
+
+
+NO_LOSS = dict.fromkeys(('loss', 'positive_goodness', 'negative_goodness'))
+"""reports are of layers, which go from worker to worker"""
 
 
 class _Pause(Exception):
@@ -51,8 +60,10 @@ class ChapterCoordinatorNode(RunHost):
     def __init__(self, emit: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(emit, _task)
         self.plan = self.task.plan
+        self.data_sha256 = training_sha256(self.task.dataset)
         self.evaluations = read_evaluations(self.records)
         self._evaluated = 0
+        self._journaled_s = 0.0
         self.weights_sha256 = [''] * self.plan.layers
         self.client = PartClient(
             self, self.plan, COORDINATOR, self.task.config_hash, lambda: self._evaluated
@@ -103,6 +114,13 @@ class ChapterCoordinatorNode(RunHost):
         self.waiting(waiting_for)
         self._check_silence()
         self._journal_incarnations()
+        self._journal_time()
+
+    def _journal_time(self) -> None:
+        """Write down for how long the run has trained, for a coordinator that comes back."""
+        if self._began_s is not None and time.monotonic() - self._journaled_s >= TIME_S:
+            self._journaled_s = time.monotonic()
+            self._journal({'seconds': round(self._seconds, 3)})
 
     def _wait(self, until: Callable[[], bool], waiting_for: Callable[[], str]) -> None:
         while not until():
@@ -124,14 +142,14 @@ class ChapterCoordinatorNode(RunHost):
             epoch = self.plan.epochs(chapter)[-1]
             due = [split for split in self.plan.evaluated(chapter) if (epoch, split) not in known]
             if due:
-                self._evaluate(evaluation, chapter)
+                self._evaluate(evaluation, chapter, due)
                 # Workers forget what was evaluated, so it must be safe before they are told.
                 self.task.journal.sync()
             self._evaluated = chapter + 1
         self.client.tell()
 
-    def _evaluate(self, evaluation: ChapterEvaluation, chapter: int) -> None:
-        evaluation.begin(chapter)
+    def _evaluate(self, evaluation: ChapterEvaluation, chapter: int, due: list[Split]) -> None:
+        evaluation.begin(chapter, due)
         for layer in range(self.plan.layers):
             learned = self._get(Need(Part(chapter, layer), whole=False))
             evaluation.add_layer(layer, learned)
@@ -207,6 +225,7 @@ class ChapterCoordinatorNode(RunHost):
 
     def _pause(self) -> None:
         """Let the workers end; each goes on behind its last part."""
+        self._journal({'seconds': round(self._seconds, 3)})
         self.task.journal.sync()
         self._publish_config(msg.RunConfig.PAUSED)
         text = (
@@ -246,13 +265,29 @@ class ChapterCoordinatorNode(RunHost):
     @property
     def _trained_samples(self) -> int:
         """Samples times layers of all parts that are made."""
-        made = [status.item for status in self.layers.statuses()]
         return sum(
-            self.plan.epochs_each * self.resolved.chapter_samples(part.chapter)
-            for worker, count in enumerate(made)
-            for part in self.plan.parts_of(worker)[:count]
-            if self.plan.is_layer(part)
+            self._samples[worker][status.item]
+            for worker, status in enumerate(self.layers.statuses())
         )
+
+    @cached_property
+    def _samples(self) -> list[list[int]]:
+        """Samples times layers of the first parts of each worker, by their number."""
+        each = self.plan.epochs_each
+        return [
+            list(
+                accumulate(
+                    (
+                        each * self.resolved.chapter_samples(part.chapter)
+                        if self.plan.is_layer(part)
+                        else 0
+                        for part in self.plan.parts_of(worker)
+                    ),
+                    initial=0,
+                )
+            )
+            for worker in range(self.plan.workers)
+        ]
 
     def _progress(self) -> dict[str, Any]:
         seconds, done = self._seconds, self.now_at
@@ -270,7 +305,7 @@ class ChapterCoordinatorNode(RunHost):
             'left_s': left,
             'samples_per_second': per_layer / max(seconds, 1e-9),
             'waiting_for': '',
-            'layers': self.layers.progress(),
+            'layers': [row | NO_LOSS for row in self.layers.progress()],
         }
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dff_nodes.nodes import messages, qos, soundness
 from dff_nodes.nodes.link import Stopped
+from dff_nodes.nodes.participant import RunFailed
 from dff_nodes.nodes.replication import HEAD_BYTES
 from dff_nodes.runs.checkpoint import (
     DIGEST_BYTES,
@@ -33,6 +34,9 @@ WINDOW = 16
 MOST_WINDOW = 64
 ASK_S = 0.25
 """between two looks whether what was asked for gets on"""
+GAPS = 4
+"""times between two chunks after which the next one counts as lost"""
+LONGEST_PATIENCE_S = 30.0
 PACKED = 3
 """parts that are kept ready to be sent, besides those that are being sent"""
 Tensors = dict[str, Tensor]
@@ -69,8 +73,14 @@ class _Arriving:
     data: bytearray
     total: int | None = None
     again: bool = False
+    gone: bool = False
+    """its maker has it no more"""
     asked_s: float = 0.0
     moved_s: float = 0.0
+    gap_s: float = 0.0
+    """between two chunks"""
+    patience_s: float = 0.0
+    """without a chunk after which it is asked for again; doubles each time"""
 
 
 class PartClient:
@@ -152,7 +162,7 @@ class PartClient:
 
     def _fetch(self, need: Need) -> Tensors:
         maker = self._plan.maker(need.part)
-        arriving = _Arriving(need, maker, bytearray())
+        arriving = _Arriving(need, maker, bytearray(), patience_s=self._resend_s)
         with self._node.changed:
             self._arriving = arriving
         try:
@@ -164,8 +174,7 @@ class PartClient:
                     self._node.get_logger().warning(f'{error}; it is asked for again')
                     with self._node.changed:
                         arriving.data, arriving.total = bytearray(), None
-                        arriving.again = True
-                        arriving.asked_s = 0.0
+                        arriving.asked_s = time.monotonic()
         finally:
             with self._node.changed:
                 self._arriving = None
@@ -176,6 +185,8 @@ class PartClient:
             with self._node.changed:
                 if self._node.ended():
                     raise Stopped('the node ends')
+                if arriving.gone:
+                    raise RunFailed(self._explain_gone(arriving))
                 if arriving.total == len(arriving.data) and arriving.data:
                     return
             self._ask_if_due(arriving)
@@ -185,13 +196,24 @@ class PartClient:
 
     def _ask_if_due(self, arriving: _Arriving) -> None:
         now = time.monotonic()
-        late = now - max(arriving.asked_s, arriving.moved_s) >= self._resend_s
+        late = now - max(arriving.asked_s, arriving.moved_s) >= arriving.patience_s
         if arriving.asked_s and not late:
             return
         again = arriving.again or bool(arriving.asked_s)
         if again and arriving.data:
             self.asked_again += 1
+        if again:
+            arriving.patience_s = min(2 * arriving.patience_s, LONGEST_PATIENCE_S)
         self._ask(arriving, again)
+
+    def _explain_gone(self, arriving: _Arriving) -> str:
+        part = arriving.need.part
+        return (
+            f'{self._node.get_name()} on {self._node.host} needs layer_{part.layer} of chapter '
+            f'{part.chapter + 1}, which worker_{arriving.maker} has no more, as all that need it '
+            'had said they were past it: a run folder was lost or damaged. Start each worker '
+            'where its run folder is, or train anew under another name'
+        )
 
     def _ask(self, arriving: _Arriving, again: bool) -> None:
         arriving.asked_s, arriving.again = time.monotonic(), False
@@ -272,16 +294,23 @@ class PartClient:
     ) -> str | None:
         largest = largest_part(self._plan, need)
         size = len(message.data)
+        if message.total == message.offset == size == 0:
+            return None  # the sender has it no more
         if not DIGEST_BYTES < message.total <= largest:
             return f'total is {message.total}, at most {largest} is right'
         if not 1 <= size <= CHUNK_BYTES or message.offset + size > message.total:
             return f'data of {size} bytes at {message.offset} do not fit {message.total}'
-        if self._is_wanted(message, arriving) and arriving.total not in (None, message.total):
+        wanted = self._is_wanted(message, arriving)
+        if wanted and arriving.total not in (None, message.total):
             return f'total is {message.total}, {arriving.total} was told before'
         return None
 
     def _add(self, message: msg.PartChunk, arriving: _Arriving) -> None:
         self._senders[message.node] = message.incarnation
+        if message.total == 0:
+            arriving.gone = True
+            self._node.changed.notify_all()
+            return
         have = len(arriving.data)
         if message.offset > have:
             # Something was lost: one request is enough for all that comes behind it.
@@ -293,7 +322,12 @@ class PartClient:
             return
         arriving.total = message.total
         arriving.data += memoryview(message.data).cast('B')
-        arriving.moved_s = time.monotonic()
+        now = time.monotonic()
+        if arriving.moved_s:
+            arriving.gap_s = max(now - arriving.moved_s, 0.7 * arriving.gap_s)
+        arriving.moved_s = now
+        # On a slow link the next chunk is not lost because it takes as long as the last one.
+        arriving.patience_s = max(self._resend_s, GAPS * arriving.gap_s)
         self.received_bytes += len(message.data)
         received = len(arriving.data)
         if received == arriving.total:
@@ -324,6 +358,7 @@ class PartServer:
     :param read: gives a part that was made, None if it is not.
     :param learned: names of the tensors of a layer that travel where it is not whole.
     :param on_done: is told what a node has finished: its number, and how much.
+    :param is_gone: whether a part was made here and is no more.
     """
 
     def __init__(
@@ -335,6 +370,7 @@ class PartServer:
         learned: Callable[[int], set[str]],
         on_done: Callable[[int, int], None],
         config_hash: str,
+        is_gone: Callable[[Part], bool] = lambda part: False,
     ) -> None:
         self._node = node
         self._plan = plan
@@ -347,6 +383,7 @@ class PartServer:
         self._asked: dict[int, _Asked] = {}
         self._known: dict[int, int] = {}
         self._packed: dict[Need, bytes] = {}
+        self._is_gone = is_gone
         self._lock = threading.Condition()
         others = [each for each in range(plan.workers) if each != worker]
         self._publishers = {
@@ -393,8 +430,10 @@ class PartServer:
         part = Part(message.chapter, message.layer)
         if not self._plan.exists(part):
             return f'there is no layer {part.layer} of chapter {part.chapter}'
-        if self._plan.maker(part) != self._worker and message.window:
+        if message.window and self._plan.maker(part) != self._worker:
             return f'layer {part.layer} of chapter {part.chapter} is made elsewhere'
+        if message.window and message.node not in self._plan.takers(part):
+            return f'its node does not need layer {part.layer} of chapter {part.chapter}'
         if message.done > self._most_done(message.node):
             return f'done is {message.done}, more than there is to do'
         if not message.incarnation:
@@ -416,66 +455,67 @@ class PartServer:
         try:
             while not self._node.ended():
                 with self._lock:
-                    if not self._sendable():
+                    asked = list(self._asked.items())
+                moved = [self._send_next(node, each) for node, each in asked]
+                with self._lock:
+                    if not any(moved):
                         self._lock.wait(ASK_S)
-                    todo = self._sendable()
-                for node, asked in todo:
-                    self._send_next(node, asked)
         except Exception as error:  # noqa: BLE001 - the thread's boundary: the node ends with it
             self._node.fail(error)
 
-    def _sendable(self) -> list[tuple[int, _Asked]]:
-        return [
-            (node, asked)
-            for node, asked in self._asked.items()
-            if asked.next_offset < asked.limit and self._is_ready(asked.need)
-        ]
-
-    def _is_ready(self, need: Need) -> bool:
-        if need in self._packed:
-            return True
-        tensors = self._read(need.part)
-        if tensors is None:
-            return False
-        if not need.whole and self._plan.is_layer(need.part):
-            names = self._learned(need.part.layer)
-            tensors = {name: tensors[name] for name in names}
-        info = CheckpointInfo(
-            self._node.run_id,
-            self._config_hash,
-            need.part.layer,
-            need.part.chapter + 1,
-            0,
-        )
-        self._packed[need] = pack(info, tensors)
-        asked = [each.need for each in self._asked.values()]
-        for old in [each for each in self._packed if each not in asked][:-PACKED]:
-            del self._packed[old]
-        return True
-
-    def _send_next(self, node: int, asked: _Asked) -> None:
-        """Send one chunk."""
-        data = self._packed.get(asked.need)
+    def _send_next(self, node: int, asked: _Asked) -> bool:
+        """Send one chunk to a node, if there is room for it and its part is there."""
         with self._lock:
             offset = asked.next_offset
-            if data is None or offset >= min(asked.limit, len(data)):
-                if data is not None and offset >= len(data):
-                    asked.limit = offset  # all of it was sent
-                return
-            piece = data[offset : offset + CHUNK_BYTES]
-            asked.next_offset = offset + len(piece)
+            if offset >= asked.limit:
+                return False
+        data = self._data(asked.need)
+        if data is None:
+            if self._is_gone(asked.need.part):
+                asked.next_offset = asked.limit
+                self._publish(node, asked.need, 0, 0, b'')
+            return False
+        piece = data[offset : offset + CHUNK_BYTES]
+        with self._lock:
+            if asked.next_offset != offset:
+                return True  # asked for from elsewhere meanwhile
+            # All of it was sent: nothing more until it is asked for again.
+            asked.next_offset = offset + len(piece) if piece else asked.limit
+        if piece:
+            self._publish(node, asked.need, offset, len(data), piece)
+            self.sent_bytes += len(piece)
+        return True
+
+    def _data(self, need: Need) -> bytes | None:
+        """Give a part as it travels, None if it is not there. No lock: packing takes its time."""
+        if need not in self._packed:
+            tensors = self._read(need.part)
+            if tensors is None:
+                return None
+            if not need.whole and self._plan.is_layer(need.part):
+                names = self._learned(need.part.layer)
+                tensors = {name: tensors[name] for name in names}
+            item, part = need.part.chapter + 1, need.part
+            info = CheckpointInfo(self._node.run_id, self._config_hash, part.layer, item, 0)
+            self._packed[need] = pack(info, tensors)
+            with self._lock:
+                asked = [each.need for each in self._asked.values()]
+            for old in [each for each in self._packed if each not in asked][:-PACKED]:
+                del self._packed[old]
+        return self._packed[need]
+
+    def _publish(self, node: int, need: Need, offset: int, total: int, piece: bytes) -> None:
         self._publishers[node].publish(
             msg.PartChunk(
                 stamp=self._node.get_clock().now().to_msg(),
                 run_id=messages.run_id_bytes(self._node.run_id),
                 incarnation=self._node.incarnation,
                 node=self._worker,
-                chapter=asked.need.part.chapter,
-                layer=asked.need.part.layer,
-                whole=asked.need.whole,
+                chapter=need.part.chapter,
+                layer=need.part.layer,
+                whole=need.whole,
                 offset=offset,
-                total=len(data),
+                total=total,
                 data=array('B', piece),
             )
         )
-        self.sent_bytes += len(piece)

@@ -71,6 +71,8 @@ class RunHost(Participant):
         super().__init__('coordinator')
         self.emit = emit
         self.task = make_task(self)
+        self.data_sha256 = ''
+        """of the training set that nodes must have, empty where they have none"""
         self.resolved = self.task.resolved
         self.stream = self.resolved.config.stream
         self.names = nodes(self.resolved)
@@ -327,6 +329,7 @@ class RunHost(Participant):
                 first_item=self.task.first_item,
                 items=self.task.items,
                 training=self.task.training,
+                data_sha256=self.data_sha256,
                 incarnations=array('I', self.layers.incarnations),
             )
         )

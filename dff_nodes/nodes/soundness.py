@@ -78,7 +78,7 @@ def of_config(message: msg.RunConfig) -> str | None:
     if not NAME.fullmatch(message.run_name):
         return 'run_name is no name of a run'
     return (
-        _of_names(message, ('host', 'config_hash'))
+        _of_names(message, ('host', 'config_hash', 'data_sha256'))
         or _of_texts(message, ('reason',), LONGEST_TEXT)
         or _of_texts(message, ('config',), LONGEST_CONFIG)
     )

@@ -15,7 +15,7 @@ from dff_nodes.data.dataset import Dataset, load_dataset
 from dff_nodes.learning.compute import compute_device, prepare_torch
 from dff_nodes.nodes import messages
 from dff_nodes.nodes.part_exchange import PartClient, PartServer, Tensors
-from dff_nodes.nodes.participant import run_node
+from dff_nodes.nodes.participant import RunFailed, run_node
 from dff_nodes.nodes.process import die_with_parent, prefer_throughput
 from dff_nodes.nodes.run_member import RunMember, node_name
 from dff_nodes.runs.checkpoint import CheckpointError, UnfinishedCheckpoint
@@ -23,7 +23,7 @@ from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.fault_points import FaultPoint, reach
 from dff_nodes.runs.metrics import MetricsAverage
 from dff_nodes.runs.resolve import ResolvedRun
-from dff_nodes.schedules.chapter_data import from_part, worker_dataset
+from dff_nodes.schedules.chapter_data import from_part, training_sha256, worker_dataset
 from dff_nodes.schedules.chapter_worker import ChapterWorker, StepDone
 from dff_nodes.schedules.chapters import ChapterPlan, Need, Part
 from dff_nodes.schedules.part_store import PartStore
@@ -89,6 +89,7 @@ class WorkerNode(RunMember):
             self._learned_names,
             self._on_done,
             self.run_config.config_hash,
+            self._is_gone,
         )
         self.waiting(None)
         self.start_worker(self._work)
@@ -101,7 +102,7 @@ class WorkerNode(RunMember):
         prepare_torch(config.compute.threads, device)
         self._began = time.monotonic()
         dataset = worker_dataset(self.resolved, self._dataset(), self.index)
-        self.maker = ChapterWorker(self.resolved, dataset, device)
+        self.maker = ChapterWorker(self.resolved, dataset, device, self.check)
         parts = self.plan.parts_of(self.index)
         layers = {part.layer for part in parts if self.plan.is_layer(part)}
         names = {layer: self.maker.learned_names(layer) for layer in layers}
@@ -135,10 +136,11 @@ class WorkerNode(RunMember):
         self.waiting('its data set to be read')
         config = self.resolved.config
         dataset = load_dataset(config.data, config.seed)
-        if dataset.facts != self.resolved.facts:
+        if training_sha256(dataset) != self.run_config.data_sha256:
             raise ConfigError(
-                f'the data set {config.data.dataset} on {self.host} is not that of the '
-                f'coordinator: it has {dataset.facts}, {self.resolved.facts} is right'
+                f'the training set {config.data.dataset} on {self.host} is not that of the '
+                f'coordinator on {self.run_config.host}: copy the same file to every device, or '
+                'have it sent (schedule.data: sent)'
             )
         return dataset
 
@@ -151,11 +153,21 @@ class WorkerNode(RunMember):
         began = self._step_s = time.monotonic()
         tensors = self.maker.make(part, self._on_step)
         self._computing_s += time.monotonic() - began
+        self._check_finite(part, tensors)
         reach(FaultPoint.AFTER_TRAIN)
         with self.changed:
             self._fresh[part] = tensors
         self.server.there_is_more()
         self._save(part, tensors)
+
+    def _check_finite(self, part: Part, tensors: Tensors) -> None:
+        for name, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise RunFailed(
+                    f'{self.me}: {name} of layer_{part.layer} is not finite after chapter '
+                    f'{part.chapter + 1}: training diverged; lower training.optimizer.'
+                    'learning_rate, or look at the data'
+                )
 
     def _want(self, following: Part | None) -> None:
         needs = [] if following is None else self.maker.missing(following)
@@ -227,10 +239,10 @@ class WorkerNode(RunMember):
     def _read(self, part: Part) -> Tensors | None:
         """Give a part that this worker has made, None if it has not; on any thread."""
         with self.changed:
-            if not self._names:
-                return None  # what there is on disk has not been looked at
             fresh = self._fresh.get(part)
-        if fresh is not None or not self.store.has(part):
+            # Before the disk was looked at, and of what is made again, files are not to be used.
+            made = bool(self._names) and self.plan.place(part) < self.made
+        if fresh is not None or not made or not self.store.has(part):
             return fresh
         try:
             return self.store.load(part)
@@ -238,6 +250,13 @@ class WorkerNode(RunMember):
             if self.store.has(part):
                 raise
             return None  # forgotten since, as nobody needs it any more
+
+    def _is_gone(self, part: Part) -> bool:
+        """Whether a part was made and is there no more."""
+        with self.changed:
+            known = bool(self._names) and part not in self._fresh
+            made = known and self.plan.place(part) < self.made
+        return made and not self.store.has(part)
 
     def _save(self, part: Part, tensors: Tensors) -> None:
         """Write a part, behind the one before, and make it durable beside the next one."""
@@ -248,7 +267,7 @@ class WorkerNode(RunMember):
                 unfinished = self.store.begin(part, tensors)
                 break
             except OSError as error:
-                self.await_room(error)
+                self._await_room(error)
         self.waiting(None)
         self._saving = part, self._saver.submit(self._finish, part, unfinished)
 
@@ -257,9 +276,25 @@ class WorkerNode(RunMember):
         with self.changed:
             self._fresh.pop(part, None)
             self.made += 1
-            done = self._peers | {self.index: self.made}
             self.changed.notify_all()
-        self.store.forget(done, self._evaluated)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Make room; what cannot be removed now may be later."""
+        with self.changed:
+            done = self._peers | {self.index: self.made}
+        try:
+            self.store.forget(done, self._evaluated)
+        except OSError as error:
+            self.get_logger().warning(
+                f'{self.me}: what is needed no more cannot be removed: {error}',
+                throttle_duration_sec=60.0,
+            )
+
+    def _await_room(self, error: OSError) -> None:
+        """Wait for room; what the others are past is room too."""
+        self._forget()
+        self.await_room(error)
 
     def _await_saved(self) -> None:
         """Wait until the last part is durable; one for which there was no room is written anew."""
@@ -275,7 +310,7 @@ class WorkerNode(RunMember):
         self._saving = None
         error = saving.exception()
         if isinstance(error, OSError):
-            self.await_room(error)
+            self._await_room(error)
             self._save(part, self._fresh[part])
             self._await_saved()
         elif error is not None:

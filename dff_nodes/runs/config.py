@@ -96,8 +96,9 @@ class NegativesConfig(Section):
     mode: Literal['fixed', 'random', 'adaptive', 'hybrid'] = Field(
         'random',
         description='fixed: one wrong class per sample, drawn once; random: drawn anew for every '
-        'batch; adaptive: one that the network finds likely; hybrid: no class is shown, and a '
-        'negative is made of large parts of two images (Hinton 2022, unsupervised)',
+        'batch, or chapter of a schedule with chapters; adaptive: one that the network finds '
+        'likely; hybrid: no class is shown, and a negative is made of large parts of two images '
+        '(Hinton 2022, unsupervised)',
     )
     pick: Literal['sample', 'hardest'] = Field(
         'sample',
@@ -545,6 +546,17 @@ class Config(Section):
             raise ValueError(
                 "schedule.data must be 'own' for the federated schedule, whose data stays where "
                 "it is, got 'sent'"
+            )
+        if self.checkpoint.replicate:
+            raise ValueError(
+                f'checkpoint.replicate is for the schedule stream, {schedule.name!r} keeps no '
+                'copies elsewhere: leave it false'
+            )
+        windows = [layer.epochs is not None for layer in self.network]
+        if getattr(schedule, 'moments', 'travel') == 'stay' and any(windows):
+            raise ValueError(
+                f"schedule.moments must be 'travel' where network[{windows.index(True)}].epochs "
+                "limits when a layer learns, got 'stay'"
             )
         if self.spares:
             raise ValueError(

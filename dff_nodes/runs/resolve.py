@@ -464,7 +464,8 @@ def _check_chapters(resolved: ResolvedRun) -> None:
             f'training.batch_size must be at most the {least} training samples that each of '
             f'{workers} workers has, got {config.training.batch_size}'
         )
-    if config.training.negatives.mode == 'adaptive' and resolved.lag_chapters % workers:
+    adaptive = config.streams == 2 and config.training.negatives.mode == 'adaptive'
+    if adaptive and resolved.lag_chapters % workers:
         raise ConfigError(
             f'training.negatives.lag_chapters must be a multiple of the {workers} workers of the '
             'federated schedule, as each makes negatives of its own data, '
@@ -492,6 +493,8 @@ def _check_replay_fits(resolved: ResolvedRun) -> None:
 
     Layers save when a fifth of the room is used at least, so it must hold four items.
     """
+    if resolved.config.schedule.chapters:
+        return  # nothing is sent again that is not on its maker's disk
     largest = resolved.largest_item_bytes
     if LEAST_REPLAY_ITEMS * largest > resolved.replay_bytes:
         raise ConfigError(

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from torch import Tensor
 
 from dff_nodes.data.dataset import Dataset
@@ -20,6 +22,15 @@ def worker_dataset(resolved: ResolvedRun, dataset: Dataset, worker: int) -> Data
     return shard(dataset, sizes, worker, config.schedule.skew, config.seed)
 
 
+def training_sha256(dataset: Dataset) -> str:
+    """Digest of what is trained on: workers with other data would make other layers."""
+    digest = hashlib.sha256()
+    for tensor in (dataset.x_train, dataset.y_train):
+        digest.update(f'{tensor.dtype}{list(tensor.shape)}'.encode())
+        digest.update(memoryview(tensor.contiguous().numpy()).cast('B'))
+    return digest.hexdigest()
+
+
 def as_part(dataset: Dataset) -> dict[str, Tensor]:
     """Give a training set as it travels to workers that have none."""
     return {'x_train': dataset.x_train, 'y_train': dataset.y_train}
@@ -32,6 +43,8 @@ def from_part(resolved: ResolvedRun, tensors: dict[str, Tensor]) -> Dataset:
     :raises ValueError: if it is not that of the run's facts.
     """
     facts = resolved.facts
+    if tensors.keys() != {'x_train', 'y_train'}:
+        raise ValueError(f'a training set has x_train and y_train, got {sorted(tensors)}')
     x_train, y_train = tensors['x_train'], tensors['y_train']
     found = (tuple(x_train.shape), str(x_train.dtype), tuple(y_train.shape))
     right = (

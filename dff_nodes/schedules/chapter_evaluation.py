@@ -33,10 +33,10 @@ class ChapterEvaluation:
         self._arriving: dict[Split, list[Batch]] = {}
         self._scores: dict[Split, list[Tensor]] = {}
 
-    def begin(self, chapter: int) -> None:
-        """Begin with what is due behind a chapter."""
+    def begin(self, chapter: int, splits: list[Split]) -> None:
+        """Begin with what is due behind a chapter and not known yet."""
         self._chapter = chapter
-        self._scores = {split: [] for split in self.plan.evaluated(chapter)}
+        self._scores = {split: [] for split in splits}
         self._arriving = {}
         for split in self._scores:
             images, _ = self._samples(split)

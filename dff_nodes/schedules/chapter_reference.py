@@ -135,7 +135,7 @@ class ChapterReference:
         if not missing:
             return
         evaluation = ChapterEvaluation(self.resolved, self.dataset, self.device)
-        evaluation.begin(chapter)
+        evaluation.begin(chapter, missing)
         worker = self._worker(Part(chapter, 0))
         for layer in range(self.plan.layers):
             evaluation.add_layer(layer, self._read(worker, Need(Part(chapter, layer), False)))

@@ -37,7 +37,7 @@ class ChapterFigures:
 
     evaluations: list[Evaluation]
     trained_samples: int
-    """samples times layers, by the processes of this start"""
+    """samples times layers, of the whole run"""
     seconds: float
     """from the first chapter's begin to the end of the last"""
     setup_seconds: float

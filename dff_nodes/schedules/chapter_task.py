@@ -77,6 +77,11 @@ def task_of(folder: RunFolder) -> ChapterTask:
             f'run {folder.path} has the schedule {config.schedule.name!r}: start coordinator_node '
             'instead of chapter_coordinator_node'
         )
+    if config.early_exit.thresholds is not None:
+        raise ConfigError(
+            'early_exit.thresholds must be null for training: a layer that answers by itself is '
+            'for dff evaluate and dff classify'
+        )
     dataset = load_dataset(config.data, config.seed)
     resolved = resolve(config, dataset.facts)
     try:

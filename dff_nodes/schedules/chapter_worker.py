@@ -64,10 +64,18 @@ class ChapterWorker:
     `load` before `make`.
 
     :param dataset: this worker's own.
+    :param check: is called again and again where no training step is told; may raise.
     """
 
-    def __init__(self, resolved: ResolvedRun, dataset: Dataset, device: torch.device) -> None:
+    def __init__(
+        self,
+        resolved: ResolvedRun,
+        dataset: Dataset,
+        device: torch.device,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self.resolved = resolved
+        self._check = check
         self.plan = ChapterPlan(resolved)
         self.dataset = dataset
         self.device = device
@@ -98,7 +106,7 @@ class ChapterWorker:
         :raises ValueError: if these are tensors of something else.
         """
         if not self.plan.is_layer(need.part):
-            self._negatives = {need.part: tensors[NEGATIVES].to(torch.int64)}
+            self._negatives = {need.part: self._checked(need.part, tensors)}
         elif need.part == self.plan.own_before(part):
             self._own = tensors
         elif need.whole:
@@ -106,6 +114,24 @@ class ChapterWorker:
         else:
             self.layer(need.part.layer).load_learned(tensors)
         self._holdings.take(part, need)
+
+    def _checked(self, part: Part, tensors: dict[str, Tensor]) -> Tensor:
+        """Give the wrong classes of this worker's samples, int64 [samples]."""
+        samples, classes = len(self.dataset.y_train), self.resolved.facts.classes
+        wrong = tensors.get(NEGATIVES)
+        if wrong is None or wrong.shape != (samples,):
+            found = None if wrong is None else list(wrong.shape)
+            raise ValueError(
+                f'the negatives of chapter {part.chapter + 1} have {NEGATIVES} {found}, '
+                f'{[samples]} is right'
+            )
+        wrong = wrong.to(torch.int64)
+        if int(wrong.min()) < 0 or int(wrong.max()) >= classes:
+            raise ValueError(
+                f'the negatives of chapter {part.chapter + 1} are classes {int(wrong.min())} to '
+                f'{int(wrong.max())}, 0 to {classes - 1} are right'
+            )
+        return wrong
 
     def learned_names(self, layer: int) -> set[str]:
         """Names of the tensors that a part has where it is not whole."""
@@ -240,6 +266,7 @@ class ChapterWorker:
         """Choose a wrong class for each of this worker's samples by a chapter's network."""
         chosen = []
         for span in chunks(len(self.dataset.y_train), self._scored_at_once):
+            self._check()
             scores = self.scores(self.dataset.x_train[span])
             together = combine(scores, self.config.classification.layers)
             labels = self.dataset.y_train[span]
@@ -272,6 +299,7 @@ class ChapterWorker:
         """Accuracy of the network that is loaded on this worker's own training data."""
         right = 0
         for span in chunks(len(self.dataset.y_train), self._scored_at_once):
+            self._check()
             scores = self.scores(self.dataset.x_train[span])
             together = combine(scores, self.config.classification.layers)
             right += correct(together, self.dataset.y_train[span])

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -129,11 +128,34 @@ class ChapterPlan:
 
     def parts_of(self, worker: int) -> list[Part]:
         """Parts that a worker makes, in its order."""
-        return [part for part in self.parts() if self.maker(part) == worker]
+        return self._of_workers.get(worker, [])
+
+    @cached_property
+    def _of_workers(self) -> dict[int, list[Part]]:
+        found: dict[int, list[Part]] = {}
+        for part in self.parts():
+            found.setdefault(self.maker(part), []).append(part)
+        return found
 
     def count_of(self, worker: int) -> int:
         """How many parts a worker makes."""
-        return self._counts.get(worker, 0)
+        return len(self.parts_of(worker))
+
+    def place(self, part: Part) -> int:
+        """Position of a part among those of its maker."""
+        return self._place[part]
+
+    def takers(self, part: Part) -> set[int]:
+        """Nodes that may ask for a part: workers, COORDINATOR."""
+        if part == self.training_set:
+            return set(range(self.workers))
+        found = {self.maker(user) for user in self._users.get(part, ())}
+        final = part.chapter == self.chapters - 1
+        if self.is_layer(part) and (final or self.evaluated(part.chapter)):
+            found.add(COORDINATOR)
+        if self.is_layer(part) and final and self.schedule.name == 'federated':
+            found |= set(range(self.workers))  # each measures it on its own data
+        return found - {self.maker(part)}
 
     def needs(self, part: Part) -> list[Need]:
         """What must be there before a part can be made."""
@@ -176,6 +198,8 @@ class ChapterPlan:
         """
         Whether anybody may still ask for a part.
 
+        The newest part of a worker may turn out torn: what it was made from is kept with it.
+
         :param done: parts that each worker has made and stored.
         :param evaluated: chapters behind which every evaluation was made.
         """
@@ -183,7 +207,7 @@ class ChapterPlan:
         if self.is_layer(part) and (evaluate or part.chapter == self.chapters - 1):
             return True
         return any(
-            self._place[user] >= done.get(self.maker(user), 0)
+            self._place[user] >= done.get(self.maker(user), 0) - 1
             for user in self._users.get(part, ())
         )
 
@@ -197,10 +221,6 @@ class ChapterPlan:
             places[part] = counts.get(worker, 0)
             counts[worker] = places[part] + 1
         return places
-
-    @cached_property
-    def _counts(self) -> dict[int, int]:
-        return Counter(self.maker(part) for part in self.parts())
 
     # ---- evaluation ----------------------------------------------------------------------
 

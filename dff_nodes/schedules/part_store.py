@@ -33,10 +33,10 @@ class PartStore:
 
     def look(self) -> tuple[int, list[str]]:
         """
-        Look for what is on disk, and remove what a killed process left.
+        Look for what is on disk, and remove what a killed process left and what is of no use.
 
         :returns: how many parts of this worker need not be made again, and what is wrong with
-            files that cannot be used.
+            files that could not be used.
         """
         there, wrong = set(), []
         for layer, store in enumerate(self._stores):
@@ -44,8 +44,22 @@ class PartStore:
             valid, torn = store.valid(*self._run)
             there |= {Part(info.next_item - 1, layer) for info in valid}
             wrong += torn
+            store.keep([info.next_item for info in valid])
         done = [place for place, part in enumerate(self._order) if part in there]
-        return (done[-1] + 1 if done else 0), wrong
+        return self._whole(done[-1] + 1 if done else 0, there), wrong
+
+    def _whole(self, made: int, there: set[Part]) -> int:
+        """Go back until this worker has all of its own that the next part is made from."""
+        while 0 < made < len(self._order):
+            own = [
+                self.plan.place(need.part)
+                for need in self.plan.needs(self._order[made])
+                if self.plan.maker(need.part) == self.worker and need.part not in there
+            ]
+            if not own:
+                break
+            made = min(own)
+        return made
 
     def begin(self, part: Part, tensors: dict[str, Tensor]) -> UnfinishedCheckpoint:
         """Write a part that is there once it is finished; raises OSError."""
@@ -65,12 +79,12 @@ class PartStore:
     def forget(self, done: dict[int, int], evaluated: int) -> None:
         """Remove what nobody can ask for any more; see ChapterPlan.is_needed."""
         count = done.get(self.worker, 0)
-        newest = self._order[count - 1] if count else None
+        newest = self._order[max(0, count - 2) : count]
         for layer, store in enumerate(self._stores):
             kept = [
                 item
                 for item in store.items()
-                if Part(item - 1, layer) == newest
+                if Part(item - 1, layer) in newest
                 or self.plan.is_needed(Part(item - 1, layer), done, evaluated)
             ]
             store.keep(kept)

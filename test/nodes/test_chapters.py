@@ -149,6 +149,26 @@ def test_a_coordinator_that_is_killed_comes_back(dff: Dff) -> None:
     assert_same(finished.answer, reference(dff.folder, arguments[1::2]))
 
 
+def test_a_worker_without_its_parts_is_told_so(dff: Dff) -> None:
+    tree = {
+        'schedule': 'all_layers',
+        'network': [PAIR, PAIR],
+        'training': {'epochs': 60, 'batch_size': 16},
+        'evaluation': {'every_epochs': 0},
+    }
+    run = dff.start('train', '--json', '--name', 'ros', *settings(**tree))
+    checkpoints = dff.folder / 'runs' / 'ros' / 'checkpoints'
+    await_part(checkpoints, 1, 8)
+    run.send_signal(signal.SIGINT)
+    assert dff.finish(run).status == 1
+    for path in checkpoints.glob('worker_1_*'):
+        path.unlink()
+    resumed = dff.run('train', '--json', '--resume', 'runs/ros')
+    assert resumed.status == 1
+    assert 'a run folder was lost or damaged' in resumed.errors
+    assert dff.nodes() == []
+
+
 def test_a_paused_run_goes_on_where_it_was(dff: Dff) -> None:
     tree = {
         'schedule': 'all_layers',
@@ -158,10 +178,13 @@ def test_a_paused_run_goes_on_where_it_was(dff: Dff) -> None:
     }
     arguments = settings(**tree)
     run = dff.start('train', '--json', '--name', 'ros', *arguments)
-    await_part(dff.folder / 'runs' / 'ros' / 'checkpoints', 1, 4)
+    checkpoints = dff.folder / 'runs' / 'ros' / 'checkpoints'
+    await_part(checkpoints, 1, 4)
     run.send_signal(signal.SIGINT)
     paused = dff.finish(run)
     assert paused.status == 1
+    newest = max(checkpoints.glob('worker_0_*.ckpt'), key=lambda path: path.stat().st_mtime_ns)
+    newest.write_bytes(newest.read_bytes()[:-1])
     assert '--resume' in paused.errors
     assert not open_run(dff.folder / 'runs' / 'ros').result_file.exists()
     resumed = dff.run('train', '--json', '--resume', 'runs/ros')
