@@ -64,6 +64,8 @@ class ChapterCoordinatorNode(RunHost):
         self.evaluations = read_evaluations(self.records)
         self._evaluated = 0
         self._journaled_s = 0.0
+        self._trained_s: float | None = None
+        """for how long the run had trained when the last part was made"""
         self.weights_sha256 = [''] * self.plan.layers
         self.client = PartClient(
             self, self.plan, COORDINATOR, self.task.config_hash, lambda: self._evaluated
@@ -199,6 +201,7 @@ class ChapterCoordinatorNode(RunHost):
             self.evaluations,
             self._trained_samples,
             self._total_s,
+            self._trained_s if self._trained_s is not None else self._total_s,
             self._began_s - process_started_s(),
             peak_rss_mb(),
             self.weights_sha256,
@@ -288,6 +291,11 @@ class ChapterCoordinatorNode(RunHost):
             )
             for worker in range(self.plan.workers)
         ]
+
+    def _on_status(self, message: msg.LayerStatus) -> None:
+        super()._on_status(message)
+        if self._trained_s is None and self.now_at == self.task.parts:
+            self._trained_s = self._seconds
 
     def _progress(self) -> dict[str, Any]:
         seconds, done = self._seconds, self.now_at

@@ -384,6 +384,8 @@ class PartServer:
         self._known: dict[int, int] = {}
         self._packed: dict[Need, bytes] = {}
         self._is_gone = is_gone
+        self._news = 0
+        """rises with everything that may let a chunk go"""
         self._lock = threading.Condition()
         others = [each for each in range(plan.workers) if each != worker]
         self._publishers = {
@@ -399,6 +401,7 @@ class PartServer:
     def there_is_more(self) -> None:
         """A part was made: somebody may wait for it."""
         with self._lock:
+            self._news += 1
             self._lock.notify_all()
 
     def _on_request(self, message: msg.PartRequest) -> None:
@@ -418,6 +421,7 @@ class PartServer:
                 asked = _Asked(need, message.incarnation, message.offset, limit)
                 self._asked[message.node] = asked
             asked.limit = max(asked.limit, limit)
+            self._news += 1
             self._lock.notify_all()
 
     def _what_is_wrong(self, message: msg.PartRequest) -> str | None:
@@ -455,10 +459,11 @@ class PartServer:
         try:
             while not self._node.ended():
                 with self._lock:
-                    asked = list(self._asked.items())
+                    asked, news = list(self._asked.items()), self._news
                 moved = [self._send_next(node, each) for node, each in asked]
                 with self._lock:
-                    if not any(moved):
+                    # What came while no lock was held must not wait for the next look.
+                    if not any(moved) and news == self._news:
                         self._lock.wait(ASK_S)
         except Exception as error:  # noqa: BLE001 - the thread's boundary: the node ends with it
             self._node.fail(error)

@@ -70,6 +70,7 @@ class ChapterReference:
         self._began_s = time.monotonic()
         done = {worker: store.look()[0] for worker, store in enumerate(self.stores)}
         counts = dict.fromkeys(done, 0)
+        evaluating_s = 0.0
         for part in self.plan.parts():
             maker = self.plan.maker(part)
             counts[maker] += 1
@@ -77,9 +78,12 @@ class ChapterReference:
                 self._make(part)
                 done[maker] = counts[maker]
             if part.layer == self.plan.layers - 1:
+                began = time.monotonic()
                 self._evaluate(part.chapter)
+                evaluating_s += time.monotonic() - began
             self.stores[maker].forget(done, part.chapter)
         self.seconds = time.monotonic() - self._began_s
+        self.training_seconds = self.seconds - evaluating_s
         self.shard_accuracy = self._accuracy_on_shards()
         self._keep_final()
         self.metrics.close()
@@ -170,6 +174,7 @@ class ChapterReference:
             self.evaluations,
             self.trained_samples,
             self.seconds,
+            self.training_seconds,
             setup_s,
             peak_rss_mb(),
             [each.weights_sha256() for each in layers],

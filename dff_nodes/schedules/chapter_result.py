@@ -39,7 +39,9 @@ class ChapterFigures:
     trained_samples: int
     """samples times layers, of the whole run"""
     seconds: float
-    """from the first chapter's begin to the end of the last"""
+    """from the first chapter's begin to the end of the last evaluation"""
+    training_seconds: float
+    """from the first chapter's begin until the last part was made"""
     setup_seconds: float
     coordinator_peak_rss_mb: float
     weights_sha256: list[str]
@@ -67,6 +69,7 @@ def chapter_result(
         'epochs': config.training.epochs,
         'items': plan.chapters,
         'seconds': figures.seconds,
+        'training_seconds': figures.training_seconds,
         'setup_seconds': figures.setup_seconds,
         'samples_per_second': figures.trained_samples / plan.layers / max(figures.seconds, 1e-9),
         'weights_sha256': dict(zip(layers, figures.weights_sha256, strict=True)),

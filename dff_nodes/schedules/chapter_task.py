@@ -42,7 +42,7 @@ class ChapterTask:
     @property
     def parts(self) -> int:
         """Layers times chapters, and adaptive negatives."""
-        return len(list(self.plan.parts()))
+        return sum(self.plan.count_of(worker) for worker in range(self.plan.workers))
 
     @property
     def run_id(self) -> str:
