@@ -98,7 +98,9 @@ def test_what_was_trained_so_can_be_evaluated_and_classifies(dff: Dff) -> None:
     assert compared.status == 0, compared.errors
 
 
-@pytest.mark.parametrize('schedule', ['single_layer', 'all_layers'])
+@pytest.mark.parametrize(
+    'schedule', [pytest.param('single_layer', marks=pytest.mark.slow), 'all_layers']
+)
 def test_a_killed_worker_comes_back_and_the_result_is_the_same(dff: Dff, schedule: str) -> None:
     tree = {
         'schedule': schedule,

@@ -42,7 +42,7 @@ def rss_mb(dff: Dff, names: list[str]) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     ('count', 'epochs'),
-    [(200, 140), pytest.param(10_000, 2500, marks=pytest.mark.slow)],
+    [(120, 90), pytest.param(10_000, 2500, marks=pytest.mark.slow)],
 )
 def test_hostile_messages_change_nothing(dff: Dff, count: int, epochs: int) -> None:
     few = settings(

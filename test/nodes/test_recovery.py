@@ -231,8 +231,21 @@ DAMAGE = {
 }
 
 
+LIKE_OTHERS = (nothing_else, truncate_a_checkpoint, lose_all_of_a_layer)
+"""what the others, or a test beside, have in them too"""
+
+
 @pytest.mark.parametrize(
-    ('damage', 'told'), DAMAGE.items(), ids=[each.__name__ for each in DAMAGE]
+    ('damage', 'told'),
+    [
+        pytest.param(
+            damage,
+            told,
+            id=damage.__name__,
+            marks=[pytest.mark.slow] if damage in LIKE_OTHERS else [],
+        )
+        for damage, told in DAMAGE.items()
+    ],
 )
 def test_all_may_be_killed_at_once_and_the_disk_be_damaged(
     dff: Dff, expected: Any, damage: Callable[[Dff], None], told: str

@@ -109,7 +109,7 @@ def assert_allowed(seen: dict[str, dict], policies: list) -> None:
 
 
 @pytest.mark.ros
-@pytest.mark.parametrize('replicate', [False, True])
+@pytest.mark.parametrize('replicate', [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_policy_allows_what_the_nodes_do(dff: Dff, replicate: bool) -> None:
     values = settings(
         network=[{'units': 20}] * 3, training__epochs=2000, checkpoint__replicate=replicate
