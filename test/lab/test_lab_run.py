@@ -107,11 +107,11 @@ def test_chaos_changes_no_weight(dff: Dff) -> None:
         evaluation__every_epochs=10,
         checkpoint__every_s=1,
     )
-    chaos = ['--chaos', 'every=2s seed=3 faults=kill,stop,link count=8 settle=3s']
+    chaos = ['--chaos', 'every=2s seed=3 faults=kill,stop,link count=6 settle=3s']
     link = ['--cpu', '1', '--loss', '1%']
     done = dff.run('lab', '--json', '--name', 'chaos', *run, *link, *chaos)
     assert done.status == 0, done.errors
-    assert sum(done.answer['chaos'].values()) == 8
+    assert sum(done.answer['chaos'].values()) == 6
     assert sum(done.answer['restarts'].values()) >= done.answer['chaos']['kill'] > 0
     expected = dff.run('train', '--json', '--reference', '--name', 'calm', *run)
     for key in ('applied_items_sha256', 'weights_sha256', 'history', 'items'):

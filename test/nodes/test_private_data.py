@@ -88,8 +88,8 @@ def watched(dff: Dff, **more: object) -> dict:
     values = settings(
         data__dataset=str(data),
         network=[{'units': 16}] * 2,
-        training__epochs=240,
-        evaluation__every_epochs=20,
+        training__epochs=80,
+        evaluation__every_epochs=10,
         training__batch_size=30,
         training__negatives__mode='adaptive',
         **more,
