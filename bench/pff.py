@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from runs import REPOSITORY, save, train
+from runs import REPOSITORY, RESULTS, save, train
 
 sys.path.insert(0, str(REPOSITORY))
 
@@ -71,7 +71,15 @@ def accuracy(arguments: argparse.Namespace) -> None:
                 }
             )
             print(_line(rows[-1]), flush=True)
-    save('pff_accuracy', {'rows': rows})
+    again = {(row['row'], row['seed']) for row in rows}
+    kept = [row for row in _saved_rows() if (row['row'], row['seed']) not in again]
+    save('pff_accuracy', {'rows': [*kept, *rows]})
+
+
+def _saved_rows() -> list[dict[str, Any]]:
+    """Give the rows that were measured before."""
+    path = RESULTS / 'pff_accuracy.json'
+    return json.loads(path.read_text())['rows'] if path.exists() else []
 
 
 def _line(row: dict[str, Any]) -> str:
