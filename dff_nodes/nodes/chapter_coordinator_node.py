@@ -18,7 +18,9 @@ from dff_msgs import msg
 
 from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
 from dff_nodes.learning.layer import make_layer
-from dff_nodes.nodes.part_exchange import COORDINATOR, PartClient, PartServer, Tensors
+from dff_nodes.nodes.part_client import PartClient
+from dff_nodes.nodes.part_exchange import Tensors
+from dff_nodes.nodes.part_server import PartServer
 from dff_nodes.nodes.participant import PAUSED, Participant, run_node
 from dff_nodes.nodes.process import (
     EVENTS_VARIABLE,
@@ -33,7 +35,7 @@ from dff_nodes.schedules.chapter_data import as_part, training_sha256
 from dff_nodes.schedules.chapter_evaluation import ChapterEvaluation
 from dff_nodes.schedules.chapter_result import ChapterFigures, WorkerReport, chapter_result
 from dff_nodes.schedules.chapter_task import ChapterTask, chapter_task, read_evaluations
-from dff_nodes.schedules.chapters import Need, Part
+from dff_nodes.schedules.chapters import COORDINATOR, Need, Part
 from dff_nodes.schedules.plan import Split
 from dff_nodes.schedules.progress import evaluation_event
 

@@ -14,7 +14,9 @@ from dff_msgs import msg
 from dff_nodes.data.dataset import Dataset, load_dataset
 from dff_nodes.learning.compute import compute_device, prepare_torch
 from dff_nodes.nodes import messages
-from dff_nodes.nodes.part_exchange import PartClient, PartServer, Tensors
+from dff_nodes.nodes.part_client import PartClient
+from dff_nodes.nodes.part_exchange import Tensors
+from dff_nodes.nodes.part_server import PartServer
 from dff_nodes.nodes.participant import RunFailed, run_node
 from dff_nodes.nodes.process import die_with_parent, prefer_throughput
 from dff_nodes.nodes.run_member import RunMember, node_name
