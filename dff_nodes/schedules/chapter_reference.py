@@ -200,7 +200,11 @@ class ChapterReference:
 def chapter_progress(
     plan: ChapterPlan, part: Part, seconds: float, trained_samples: int
 ) -> dict[str, Any]:
-    """Make the progress event of a run with chapters: items are parts."""
+    """
+    Make the progress event of a run with chapters: items are parts.
+
+    :param trained_samples: samples times layers.
+    """
     items = list(plan.parts())
     done = items.index(part)
     return {
@@ -211,7 +215,7 @@ def chapter_progress(
         'epochs': plan.resolved.config.training.epochs,
         'seconds': seconds,
         'left_s': seconds / done * (len(items) - done) if done else None,
-        'samples_per_second': trained_samples / max(seconds, 1e-9),
+        'samples_per_second': trained_samples / plan.layers / max(seconds, 1e-9),
         'layers': [],
     }
 

@@ -24,7 +24,8 @@ from dff_nodes.schedules.run_reference import run_reference
 
 pytestmark = pytest.mark.ros
 
-HEAD = {'units': 24, 'rule': 'softmax_head'}
+SOFTMAX = {'rule': 'softmax_head'}
+HEAD = {'units': 24, **SOFTMAX}
 PAIR = {'units': 24}
 COMPARED = ('weights_sha256', 'history', 'items', 'config_hash', 'shard_accuracy')
 
@@ -65,6 +66,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     'all layers, moments stay': {
         'schedule': {'name': 'all_layers', 'moments': 'stay'},
         'network': [HEAD, HEAD],
+    },
+    'all layers, maps and what is carried beside them': {
+        'schedule': {'name': 'all_layers', 'workers': 2},
+        'data': {'flip': True, 'standardize': True},
+        'network': [
+            {'type': 'conv', 'channels': 8, 'stem': 'whiten', 'dropout': 0.1, **SOFTMAX},
+            {'type': 'conv', 'channels': 12, 'skip': 'begin', **SOFTMAX},
+            {'type': 'conv', 'channels': 20, 'skip': 'add', 'rule': 'channel_competition'},
+            {'units': 30, 'normalization': 'batch', 'rule': 'prototype'},
+        ],
+        'training': {'epochs': 3, 'batch_size': 64, 'optimizer': 'muon'},
     },
     'federated': {
         'schedule': {'name': 'federated', 'skew': 0.5, 'own_share': 0.3},
