@@ -25,6 +25,7 @@ from dff_nodes.runs.footprint import (
     nodes_on,
 )
 from dff_nodes.runs.options import link_mbit
+from dff_nodes.runs.processor import computes_bfloat16
 from dff_nodes.runs.resolve import LayerShape, ResolvedRun, resolve
 from dff_nodes.schedules.chapter_footprint import ChapterFootprint
 from dff_nodes.schedules.needs import ScheduleTraffic, compare_schedules, run_needs
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     compared = compare_schedules(resolved)
     settings = explain_settings() if arguments.explain else []
     console = tables.make_console(sys.stderr if arguments.json else sys.stdout)
-    warnings = memory_warnings(needs.devices) + _warnings_here(needs)
+    warnings = memory_warnings(needs.devices) + _warnings_here(needs) + _slow_here(config)
     check_tables.show(resolved, needs, arguments.host, console)
     check_tables.show_schedules(compared, mbit, console)
     if settings:
@@ -108,6 +109,16 @@ def _warnings_here(needs: Footprint | ChapterFootprint) -> list[str]:
     return [
         f'the nodes need {here.needed_mb:.0f} MB, this machine has {here.available_mb:.0f} MB: '
         'use fewer layers, or placement for several devices'
+    ]
+
+
+def _slow_here(config: Config) -> list[str]:
+    """Say that this machine's processor is not made for a precision."""
+    if config.placement or config.compute.precision != 'bfloat16' or computes_bfloat16():
+        return []
+    return [
+        'compute.precision bfloat16 is several times slower than float32 on this processor, which '
+        "has no instructions for it: use 'auto' or 'float32' unless a CUDA device computes here"
     ]
 
 

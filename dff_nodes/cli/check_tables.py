@@ -57,7 +57,8 @@ def _facts_table(resolved: ResolvedRun, needs: Needs, console: Console) -> Table
             f'{data.test_samples} test {samples} of {shape}, {data.classes} classes',
             'training': f'{config.training.epochs} epochs, {batches}, {streams}',
             'classification': f'{mode}, layers: {config.classification.layers.replace("_", " ")}',
-            'compute': f'{config.compute.device}, threads of each node: {config.compute.threads}',
+            'compute': f'{config.compute.device}, {config.compute.precision} precision, threads '
+            f'of each node: {config.compute.threads}',
             **_steps(resolved, needs),
             'configuration': f'{resolved.hash[:16]} (hash of what decides the result)',
         },

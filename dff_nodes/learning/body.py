@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dff_nodes.learning.compute import arithmetic
 from dff_nodes.learning.graph_body import GraphBody
 from dff_nodes.runs.layers import (
     AnyPart,
@@ -33,6 +34,17 @@ ACTIVATIONS = {
     'none': nn.Identity,
 }
 GAINS = {'lecun': 1.0, 'kaiming': 2.0}
+
+
+class Body(nn.Sequential):
+    """Modules in turn; takes and gives float32, whatever the precision that it computes with."""
+
+    precision = torch.float32
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[samples, features] or [samples, channels, height, width], both ways."""
+        with arithmetic(self.precision, x.device):
+            return super().forward(x.to(self.precision)).float()
 
 
 class LayerNorm(nn.Module):
@@ -69,7 +81,7 @@ def build_body(layer: LayerConfig, shape: Shape, seed: int, *purpose: str | int)
     if isinstance(layer, TorchvisionLayer):
         from dff_nodes.runs.torchvision_parts import build_parts, settle_in_place
 
-        body = build_parts(layer.network, layer.parts, 'parts', shape[-1])
+        body = Body(*build_parts(layer.network, layer.parts, 'parts', shape[-1]))
         settle_in_place(body)
         draw_weights(body, layer.initialization, seed, *purpose)
         return body
@@ -81,7 +93,7 @@ def build_body(layer: LayerConfig, shape: Shape, seed: int, *purpose: str | int)
             draw_weights(nn.ModuleList(built), part.initialization, seed, *purpose, index)
         modules += built
         shape = part_outcome(part, shape, f'parts[{index}]').shape
-    return nn.Sequential(*modules)
+    return Body(*modules)
 
 
 def _build_part(part: AnyPart, shape: Shape) -> list[nn.Module]:

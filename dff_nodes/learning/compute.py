@@ -1,10 +1,11 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""What a process computes with: device, threads, determinism."""
+"""What a process computes with: device, threads, precision, determinism."""
 
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -12,6 +13,7 @@ from dff_nodes.learning.optimizers import make_optimizer
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.layers import GroupOptimizer
 from dff_nodes.runs.memory import keep_buffers
+from dff_nodes.runs.processor import computes_bfloat16
 
 
 def compute_device(wanted: str) -> torch.device:
@@ -27,6 +29,28 @@ def compute_device(wanted: str) -> torch.device:
             "use 'auto' or 'cpu', or look at `dff doctor`"
         )
     return torch.device('cuda' if there and wanted != 'cpu' else 'cpu')
+
+
+def compute_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """
+    Turn compute.precision into the dtype of matrix products and convolutions.
+
+    bfloat16 keeps the range of float32 and 8 of its 24 bits of precision. A processor with
+    instructions for it computes convolutions about twice as fast (measured on an AMD EPYC with
+    AVX512-BF16), one without them several times slower.
+    """
+    if wanted == 'auto':
+        cuda = device.type == 'cuda'
+        native = torch.cuda.is_bf16_supported(False) if cuda else computes_bfloat16()
+        return torch.bfloat16 if native else torch.float32
+    return getattr(torch, wanted)
+
+
+def arithmetic(precision: torch.dtype, device: torch.device) -> AbstractContextManager[None]:
+    """Compute matrix products and convolutions with a precision, as long as it is entered."""
+    if precision == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, precision)
 
 
 def prepare_torch(threads: int, device: torch.device) -> None:

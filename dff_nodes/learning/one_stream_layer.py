@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, gelu, pad
 
 from dff_nodes.learning.batch import Batch
-from dff_nodes.learning.body import build_body
+from dff_nodes.learning.body import Body, build_body
+from dff_nodes.learning.compute import arithmetic, compute_precision
 from dff_nodes.learning.inputs import as_maps, owned
 from dff_nodes.learning.layer import Layer, TrainFigures, prefixed, train_figures, without_prefix
 from dff_nodes.learning.optimizers import LayerOptimizer
@@ -47,6 +48,9 @@ class OneStreamLayer(Layer):
         self.skip = getattr(config, 'skip', 'none')
         layout = torch.channels_last
         self.body = build_body(config, own, self.seed, index).to(device, memory_format=layout)
+        self.precision = compute_precision(resolved.config.compute.precision, device)
+        if isinstance(self.body, Body):
+            self.body.precision = self.precision
         setting = Setting(
             config.rule, own, shape.output_shape, resolved.facts.classes, self.seed, index
         )
@@ -101,7 +105,9 @@ class OneStreamLayer(Layer):
         """Take one step down, and give the learning rate it had."""
         loss.backward()
         rate = self.optimizer.rate
-        self.optimizer.step()
+        # Muon multiplies matrices.
+        with arithmetic(self.precision, self.device):
+            self.optimizer.step()
         return rate
 
     def score(self, batch: Batch) -> tuple[Batch, Tensor]:

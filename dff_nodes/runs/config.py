@@ -318,6 +318,12 @@ class ComputeConfig(Section):
     device: Literal['auto', 'cpu', 'cuda'] = Field(
         'auto', description='auto: cuda where there is one, else cpu'
     )
+    precision: Literal['auto', 'float32', 'bfloat16'] = Field(
+        'float32',
+        description='of the matrix products and convolutions of layers of one stream; weights, '
+        'losses and what travels keep theirs. auto: bfloat16 on processors that compute it '
+        'themselves, else float32',
+    )
 
 
 class DeviceConfig(Section):
@@ -515,6 +521,16 @@ class Config(Section):
                 f"network has the rule '{by_streams[2]}', which needs positive and negative "
                 f"samples, beside '{by_streams[1]}', which needs samples and their labels: choose "
                 'rules of one kind'
+            )
+        return self
+
+    @model_validator(mode='after')
+    def _precision_is_for_samples_with_labels(self) -> Config:
+        if self.compute.precision != 'float32' and (self.streams == 2 or self.is_graph):
+            kind = 'graph layers' if self.is_graph else 'positive and negative samples'
+            raise ValueError(
+                f"compute.precision must be 'float32' for rules of {kind}, got "
+                f'{self.compute.precision!r}'
             )
         return self
 

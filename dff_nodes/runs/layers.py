@@ -189,21 +189,26 @@ class LocalSettings(Section):
         return self
 
 
+class StemSettings(LocalSettings):
+    """What a layer has that may take images through a fixed convolution first."""
+
+    stem: Literal['none', 'whiten'] = Field(
+        'none',
+        description='whiten: a fixed 2x2 convolution before it that decorrelates the pixels, '
+        'computed from the first batch; for layer 0',
+    )
+
+
 class DenseLayer(LocalSettings, DensePart):
     """A dense layer, trained by a loss of its own."""
 
     type: Literal['dense'] = Field('dense', description='kind of layer')
 
 
-class ConvolutionLayer(LocalSettings, ConvolutionPart):
+class ConvolutionLayer(StemSettings, ConvolutionPart):
     """A convolution, trained by a loss of its own."""
 
     type: Literal['conv'] = Field('conv', description='kind of layer')
-    stem: Literal['none', 'whiten'] = Field(
-        'none',
-        description='whiten: a fixed 2x2 convolution before it that decorrelates the pixels, '
-        'computed from the first batch; for layer 0',
-    )
     skip: Literal['none', 'begin', 'carry', 'add'] = Field(
         'none',
         description='begin: the input travels on beside the output; carry: what travels beside '
@@ -214,7 +219,7 @@ class ConvolutionLayer(LocalSettings, ConvolutionPart):
 AnyPart = Annotated[DensePart | ConvolutionPart | PoolPart, Field(discriminator='type')]
 
 
-class BlockLayer(LocalSettings):
+class BlockLayer(StemSettings):
     """Several parts with ordinary backpropagation between them, one loss at their end."""
 
     type: Literal['block'] = Field('block', description='kind of layer')

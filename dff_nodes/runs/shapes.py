@@ -18,6 +18,7 @@ from dff_nodes.runs.layers import (
     GraphLayer,
     LayerConfig,
     PoolPart,
+    StemSettings,
     TorchvisionLayer,
 )
 from dff_nodes.runs.rules import Shape
@@ -42,7 +43,7 @@ class Outcome:
 
 def body_shape(layer: LayerConfig, shape: Shape, field: str) -> Shape:
     """Shape of what a layer's body takes: behind its stem, where it has one."""
-    if isinstance(layer, ConvolutionLayer) and layer.stem == 'whiten':
+    if isinstance(layer, StemSettings) and layer.stem == 'whiten':
         return whitened_shape(shape, field)
     return shape
 
@@ -56,7 +57,7 @@ def layer_outcome(layer: LayerConfig, shape: Shape, field: str) -> Outcome:
     :raises ConfigError: naming the setting that does not fit.
     """
     if isinstance(layer, BlockLayer):
-        return _through(layer.parts, shape, field)
+        return _through(layer.parts, body_shape(layer, shape, field), field)
     if isinstance(layer, TorchvisionLayer):
         return _through_torchvision(layer, shape, field)
     if isinstance(layer, GraphLayer):

@@ -89,6 +89,7 @@ def times_file(resolved: ResolvedRun) -> Path:
         'dtype': config.stream.dtype,
         'threads': config.compute.threads,
         'device': config.compute.device,
+        'precision': config.compute.precision,
         'processor': processor(),
     }
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

@@ -136,6 +136,17 @@ def test_memory_that_may_not_do_is_a_warning(capsys: pytest.CaptureFixture[str])
     assert 'stream.replay_mb' in text
 
 
+def test_a_precision_that_the_processor_lacks_is_a_warning(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = 'compute.precision=bfloat16', 'network=[{units: 9, rule: softmax_head}]'
+    set_both = [word for setting in settings for word in ('--set', setting)]
+    for native, warned in ((True, 0), (False, 1)):
+        monkeypatch.setattr('dff_nodes.cli.check.computes_bfloat16', lambda native=native: native)
+        warnings = as_json(capsys, *set_both)['warnings']
+        assert sum('no instructions for it' in warning for warning in warnings) == warned
+
+
 def test_explain_tells_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     settings = as_json(capsys, '--explain')['settings']
     keys = {setting['key']: setting for setting in settings}

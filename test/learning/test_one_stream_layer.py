@@ -54,6 +54,34 @@ def test_dropout_is_of_what_passes_on_and_differs_from_step_to_step() -> None:
     assert torch.equal(layer.evaluate(batch)[0].positive, plain.evaluate(batch)[0].positive)
 
 
+@pytest.mark.parametrize(
+    'config',
+    [
+        CONV | {'rule': 'mean_goodness', 'channels': 20},
+        {'units': 50, 'normalization': 'layer', 'rule': 'softmax_head'},
+        {'type': 'torchvision', 'parts': ['stem', 'layer1.0'], 'rule': 'block_softmax'},
+    ],
+    ids=['conv', 'dense', 'block'],
+)
+def test_bfloat16_rounds_what_is_computed_but_no_state(config: dict[str, Any]) -> None:
+    training = {'optimizer': {'name': 'muon', 'learning_rate': 0.02}}
+    (exact,) = layers(config, training=training)
+    (rounded,) = layers(config, training=training, compute={'precision': 'bfloat16'})
+    batch = first_batch()
+    (wanted, _), (passed, _) = exact.train(batch), rounded.train(batch)
+    difference = (passed.positive.float() - wanted.positive.float()).norm()
+    assert 0 < difference < 0.03 * wanted.positive.float().norm()
+    assert not torch.equal(exact.evaluate(batch)[1], rounded.evaluate(batch)[1])
+    assert {tensor.dtype for tensor in rounded.parameters().values()} == {torch.float32}
+    floats = [each for each in rounded.moments().values() if each.is_floating_point()]
+    assert {tensor.dtype for tensor in floats} == {torch.float32}
+
+
+def test_precision_is_refused_where_it_has_no_meaning() -> None:
+    with pytest.raises(ConfigError, match=r"precision must be 'float32' for rules of positive"):
+        layers({'units': 20, 'rule': 'swish'}, compute={'precision': 'auto'})
+
+
 def test_a_single_sample_does_not_stop_batch_normalisation() -> None:
     (layer,) = layers(LAYERS['dense'] | {'rule': 'softmax_head'})
     batch = first_batch()

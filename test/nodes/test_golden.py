@@ -175,6 +175,21 @@ def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str, ...]) -> None:
     )
 
 
+def test_bfloat16(dff: Dff) -> None:
+    rule = {'rule': 'softmax_head'}
+    conv = {'type': 'conv', 'channels': 12, 'activation': 'gelu', **rule}
+    assert_golden(
+        dff,
+        settings(
+            network=[conv | {'stem': 'whiten', 'pool': 2}, conv, {'units': 30, **rule}],
+            training__epochs=1,
+            training__optimizer={'name': 'muon', 'learning_rate': 0.05},
+            stream__dtype='float16',
+            compute__precision='bfloat16',
+        ),
+    )
+
+
 def test_hybrid_negatives(dff: Dff) -> None:
     assert_golden(
         dff,

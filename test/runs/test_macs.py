@@ -31,6 +31,10 @@ NETWORKS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     'auxiliary convolution': ([CONV | {'rule': {'name': 'block_goodness', 'kernel': 3}}], {}),
     'patches': ([CONV | {'rule': 'spatial_goodness'}], {}),
     'block': ([{'type': 'block', 'parts': [{'units': 9, 'type': 'dense'}] * 2}], {}),
+    'block behind a stem': (
+        [{'type': 'block', 'stem': 'whiten', 'parts': [{'type': 'conv', 'channels': 7}]}],
+        {},
+    ),
     'torchvision': ([{'type': 'torchvision', 'parts': ['stem'], 'network': 'resnet18'}], {}),
 }
 
