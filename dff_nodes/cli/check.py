@@ -27,6 +27,7 @@ from dff_nodes.runs.footprint import (
 from dff_nodes.runs.options import link_mbit
 from dff_nodes.runs.processor import computes_bfloat16
 from dff_nodes.runs.resolve import LayerShape, ResolvedRun, resolve
+from dff_nodes.runs.unused_settings import unused_settings
 from dff_nodes.schedules.chapter_footprint import ChapterFootprint
 from dff_nodes.schedules.needs import ScheduleTraffic, compare_schedules, run_needs
 
@@ -71,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = explain_settings() if arguments.explain else []
     console = tables.make_console(sys.stderr if arguments.json else sys.stdout)
     warnings = memory_warnings(needs.devices) + _warnings_here(needs) + _slow_here(config)
+    warnings += unused_settings(config)
     check_tables.show(resolved, needs, arguments.host, console)
     check_tables.show_schedules(compared, mbit, console)
     if settings:

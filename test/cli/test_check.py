@@ -147,6 +147,15 @@ def test_a_precision_that_the_processor_lacks_is_a_warning(
         assert sum('no instructions for it' in warning for warning in warnings) == warned
 
 
+def test_a_setting_that_the_schedule_has_no_use_for_is_a_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = '--set', 'checkpoint.every_s=5', '--set', 'stream.dtype=float16'
+    assert not as_json(capsys, *given)['warnings']
+    (warning,) = as_json(capsys, *given, '--set', 'schedule=all_layers')['warnings']
+    assert warning.startswith("checkpoint.every_s has no effect with the schedule 'all_layers'")
+
+
 def test_explain_tells_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     settings = as_json(capsys, '--explain')['settings']
     keys = {setting['key']: setting for setting in settings}
