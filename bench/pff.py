@@ -91,7 +91,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def speedup(arguments: argparse.Namespace) -> None:
-    """Measure on emulated devices and save bench/results/pff_speedup.json."""
+    """Measure on emulated devices and save the figures."""
     schedules = ['sequential', *arguments.schedules]
     with tempfile.TemporaryDirectory(prefix='dff_bench_') as folder:
         data = _few_digits(folder, arguments.samples)
@@ -119,12 +119,13 @@ def speedup(arguments: argparse.Namespace) -> None:
         'rule': arguments.rule,
         'samples': arguments.samples,
         'moments': arguments.moments,
+        'dtype': arguments.dtype,
         'batch_size': arguments.batch,
         'chapters': chapters,
         'cpu_of_each_device': arguments.cpu,
         'bound_of_chapters': bound,
     }
-    save('pff_speedup', {**settings, 'schedules': rows})
+    save(arguments.name, {**settings, 'schedules': rows})
 
 
 def _few_digits(folder: str, samples: int) -> str:
@@ -158,7 +159,7 @@ def _lab(schedule: str, arguments: argparse.Namespace, data: str) -> dict[str, A
         'training.epochs': arguments.chapters,
         'training.batch_size': arguments.batch,
         'schedule': _schedule(schedule, arguments.moments),
-        'stream.dtype': 'float16',
+        'stream.dtype': arguments.dtype,
         'evaluation': {'every_epochs': 0, 'train_samples': 0},
     }
     words = [
@@ -190,12 +191,14 @@ def main() -> None:
     speed = verbs.add_parser('speedup')
     speed.add_argument('--units', type=int, default=784)
     speed.add_argument('--rule', default='swish')
-    speed.add_argument('--samples', type=int, default=4000)
-    speed.add_argument('--batch', type=int, default=64)
+    speed.add_argument('--samples', type=int, default=12000)
+    speed.add_argument('--batch', type=int, default=256)
+    speed.add_argument('--dtype', choices=['float32', 'float16', 'uint8'], default='uint8')
     speed.add_argument('--moments', choices=['travel', 'stay'], default='travel')
     speed.add_argument('--chapters', type=int, default=60)
     speed.add_argument('--cpu', type=float, default=0.4)
     speed.add_argument('--schedules', nargs='+', choices=list(SPEED_UP), default=list(SPEED_UP))
+    speed.add_argument('--name', default='pff_speedup', help='of the file in bench/results')
     speed.set_defaults(run=speedup)
     arguments = parser.parse_args()
     arguments.run(arguments)

@@ -109,6 +109,10 @@ class PartClient:
         del self._futures[need]
         return future.result()
 
+    def has(self, need: Need) -> bool:
+        """Whether a part that was wanted need not be waited for."""
+        return need in self._futures and self._futures[need].done()
+
     def keep_only(self, needs: list[Need]) -> None:
         """Forget what was fetched and is not needed after all."""
         for need in list(self._futures):

@@ -149,6 +149,8 @@ class WorkerNode(RunMember):
     def _make(self, part: Part, following: Part | None) -> None:
         """Make one part; what the next one needs comes meanwhile."""
         for need in self.maker.missing(part):
+            if need.part.layer == part.layer:
+                self._prepare(part, need)
             self.maker.load(part, need, self._get(need))
         self._want(following)
         reach(FaultPoint.BEFORE_TRAIN)
@@ -161,6 +163,18 @@ class WorkerNode(RunMember):
             self._fresh[part] = tensors
         self.server.there_is_more()
         self._save(part, tensors)
+
+    def _prepare(self, part: Part, awaited: Need) -> None:
+        """Let samples pass the layers below while the layer itself is on its way."""
+        if self.plan.maker(awaited.part) == self.index:
+            return
+        self.client.want(awaited)
+        began = time.monotonic()
+        for _ in self.maker.prepare(part):
+            self.check()
+            if self.client.has(awaited):
+                break
+        self._computing_s += time.monotonic() - began
 
     def _check_finite(self, part: Part, tensors: Tensors) -> None:
         for name, tensor in tensors.items():

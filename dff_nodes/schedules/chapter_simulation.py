@@ -39,22 +39,32 @@ class ChapterModel:
 
     def part_seconds(self, part: Part) -> float:
         """Time to make a part, and to keep it, s."""
+        return self.prepare_seconds(part) + self.train_seconds(part)
+
+    def prepare_seconds(self, part: Part) -> float:
+        """Time to make what arrives at a part's layer, s."""
         plan, layers = self.plan, self.times.layers
-        samples = self.resolved.chapter_samples(part.chapter)
         if not plan.is_layer(part):
-            rows = samples / self.resolved.evaluation_batch
-            return rows * sum(each.evaluate for each in layers[: plan.layers])
-        layer = layers[part.layer]
-        steps = self.resolved.chapter_steps(part.chapter)
+            return 0.0
         first = self._cached_depth(part.layer)
         readout = self.resolved.config.has_readout
+        samples = self.resolved.chapter_samples(part.chapter)
         blocks = plan.epochs_each * samples / self.times.block_samples
         passed = sum(
             each.pass_on + readout * each.pass_neutral for each in layers[first : part.layer]
         )
         drawn = self.times.batch if first == 0 and not self._caches(part.layer) else 0.0
-        step = layer.train + readout * layer.score + drawn
-        return steps * step + blocks * passed + layer.keep
+        return self.resolved.chapter_steps(part.chapter) * drawn + blocks * passed
+
+    def train_seconds(self, part: Part) -> float:
+        """Time of a part's training steps, or to choose negatives, and to keep it, s."""
+        layers = self.times.layers
+        if not self.plan.is_layer(part):
+            rows = self.resolved.chapter_samples(part.chapter) / self.resolved.evaluation_batch
+            return rows * sum(each.evaluate for each in layers[: self.plan.layers])
+        layer, readout = layers[part.layer], self.resolved.config.has_readout
+        step = layer.train + readout * layer.score
+        return self.resolved.chapter_steps(part.chapter) * step + layer.keep
 
     def _caches(self, layer: int) -> bool:
         """Whether images are at hand from the layer before."""
@@ -122,19 +132,31 @@ class ChapterModel:
         for part in self.plan.parts():
             worker = self.plan.maker(part)
             name = self.names[worker]
-            here, seconds = [], self.part_seconds(part) + sent.get(part, 0.0)
+            below, own = [], []
             for transfer in wanted.get(part, []):
                 after = [self._made[transfer.need.part]]
                 # A worker asks while it makes the part before, for one thing after the other.
                 after += [place[worker] for place in (before, fetched) if worker in place]
                 count = part_bytes(self.plan, transfer.need)
                 fetched[worker] = cluster.send(self.names[transfer.sender], name, count, after)
-                here.append(fetched[worker])
-                seconds += self._unpack_seconds(transfer)
-            after = here + ([last[worker]] if worker in last else [])
+                of_own = transfer.need.part.layer == part.layer
+                (own if of_own else below).append((fetched[worker], transfer))
             if worker in last:
                 before[worker] = last[worker]
+            after = [job for job, _ in below] + ([last[worker]] if worker in last else [])
+            seconds = sum(self._unpack_seconds(transfer) for _, transfer in below)
+            seconds += self.prepare_seconds(part)
+            if self._keeps_prepared(part):
+                # What arrives at a layer is made while the layer itself is on its way.
+                after, seconds = [cluster.compute(name, seconds, after)], 0.0
+            after += [job for job, _ in own]
+            seconds += sum(self._unpack_seconds(transfer) for _, transfer in own)
+            seconds += self.train_seconds(part) + sent.get(part, 0.0)
             last[worker] = self._made[part] = cluster.compute(name, seconds, after)
+
+    def _keeps_prepared(self, part: Part) -> bool:
+        """Whether what arrives at a part's layer can be made ahead of the layer."""
+        return self.plan.is_layer(part) and self._is_cached(part.layer)
 
     def _evaluate_all(self, cluster: Cluster, transfers: list[Transfer]) -> None:
         """The coordinator evaluates what is due; the run's time ends behind the last."""

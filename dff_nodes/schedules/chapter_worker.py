@@ -145,6 +145,21 @@ class ChapterWorker:
 
     # ---- making a part -------------------------------------------------------------------
 
+    def prepare(self, part: Part) -> Iterator[None]:
+        """
+        Make what arrives at a part's layer, a block with each step, as far as it can be kept.
+
+        May be given up at any time; `make` does the rest. Everything but the layer itself must be
+        loaded.
+        """
+        if not self.plan.is_layer(part):
+            return
+        for epoch in self.plan.epochs(part.chapter):
+            for block in self._blocks(part, epoch):
+                if not self._may_cache(block):
+                    return
+                yield
+
     def make(self, part: Part, on_step: Callable[[StepDone], None]) -> dict[str, Tensor]:
         """
         Make a part whose needs are all loaded.
@@ -152,9 +167,6 @@ class ChapterWorker:
         :param on_step: is told of every training step; what it raises ends the making.
         :returns: its tensors, cut from what this worker goes on with.
         """
-        if part.chapter != self._cached_chapter:
-            self._cache.clear()
-            self._cached_chapter = part.chapter
         if not self.plan.is_layer(part):
             return {NEGATIVES: self._likely_wrong(part.chapter)}
         layer = self._begin(part)
@@ -203,6 +215,9 @@ class ChapterWorker:
     # ---- what arrives at a layer ---------------------------------------------------------
 
     def _blocks(self, part: Part, epoch: int) -> Iterator[_Block]:
+        if part.chapter != self._cached_chapter:
+            self._cache.clear()
+            self._cached_chapter = part.chapter
         per_block = max(1, BLOCK_SAMPLES // self.config.training.batch_size)
         for span in chunks(self.batches.per_epoch, per_block):
             key = epoch, span.start

@@ -158,17 +158,17 @@ class ChapterPlan:
         return found - {self.maker(part)}
 
     def needs(self, part: Part) -> list[Need]:
-        """What must be there before a part can be made."""
+        """What must be there before a part can be made: of its own layer last."""
         if not self.is_layer(part):
             return [Need(Part(part.chapter, layer), False) for layer in range(self.layers)]
         found = [Need(Part(part.chapter, layer), False) for layer in range(part.layer)]
+        if part.chapter >= self._lag:
+            found.append(Need(Part(part.chapter - self._lag, self.negatives), True))
+        if own := self.own_before(part):
+            found.append(Need(own, whole=True))
         if part.chapter:
             before = Part(part.chapter - 1, part.layer)
             found.append(Need(before, whole=not self.moments_stay))
-        if own := self.own_before(part):
-            found.append(Need(own, whole=True))
-        if part.chapter >= self._lag:
-            found.append(Need(Part(part.chapter - self._lag, self.negatives), True))
         return found
 
     def own_before(self, part: Part) -> Part | None:

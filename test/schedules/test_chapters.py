@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.checkpoint import CheckpointError
 from dff_nodes.runs.config import Config
@@ -239,17 +240,30 @@ def test_a_torn_part_is_made_again(tmp_path: Path) -> None:
     assert again['weights_sha256'] == expected['weights_sha256']
 
 
-def test_a_worker_refuses_what_is_not_its_layer() -> None:
-    resolved = resolved_run()
-    task_data = torch.zeros((200, 8, 8, 1), dtype=torch.uint8)
-    from dff_nodes.data.dataset import Dataset
-
+def a_worker(**settings: Any) -> ChapterWorker:
+    resolved = resolved_run(**settings)
+    images = torch.arange(200 * 64).remainder(251).to(torch.uint8).view(200, 8, 8, 1)
     labels = torch.arange(200) % 10
-    dataset = Dataset(resolved.facts, task_data, labels, task_data, labels)
-    worker = ChapterWorker(resolved, dataset, torch.device('cpu'))
-    part = Part(1, 0)
+    dataset = Dataset(resolved.facts, images, labels, images, labels)
+    return ChapterWorker(resolved, dataset, torch.device('cpu'))
+
+
+def test_a_worker_refuses_what_is_not_its_layer() -> None:
     with pytest.raises(ValueError, match='lacks'):
-        worker.load(part, Need(Part(0, 0), True), {'weight': torch.zeros(1)})
+        a_worker().load(Part(1, 0), Need(Part(0, 0), True), {'weight': torch.zeros(1)})
+
+
+@pytest.mark.parametrize('blocks', [0, 1, 1000])
+@pytest.mark.parametrize('cache_mb', [0, 256])
+def test_what_is_prepared_changes_no_bit(blocks: int, cache_mb: int) -> None:
+    settings = {'network': [PAIR] * 3, 'schedule': {'name': 'sequential', 'cache_mb': cache_mb}}
+    ahead, plain = a_worker(**settings), a_worker(**settings)
+    for part in [part for part in plain.plan.parts() if part.chapter < 2]:
+        prepared = sum(1 for _ in itertools.islice(ahead.prepare(part), blocks))
+        assert bool(prepared) == bool(blocks and cache_mb)
+        made, wanted = (worker.make(part, lambda step: None) for worker in (ahead, plain))
+        assert made.keys() == wanted.keys()
+        assert all(torch.equal(made[name], wanted[name]) for name in wanted)
 
 
 @pytest.mark.parametrize(
