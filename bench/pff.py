@@ -29,7 +29,7 @@ from runs import REPOSITORY, RESULTS, save, train
 sys.path.insert(0, str(REPOSITORY))
 
 from dff_nodes.data.dataset import load_dataset  # noqa: E402
-from dff_nodes.runs.config import DataConfig  # noqa: E402
+from dff_nodes.runs.learning_config import DataConfig  # noqa: E402
 
 CONFIGS = REPOSITORY / 'config' / 'pff'
 PUBLISHED: dict[str, tuple[float, float]] = {

@@ -19,7 +19,7 @@ from dff_nodes.data.torchvision_sets import dataset_root, load_torchvision_set
 from dff_nodes.seeds import generator
 
 if TYPE_CHECKING:
-    from dff_nodes.runs.config import DataConfig
+    from dff_nodes.runs.learning_config import DataConfig
 
 __all__ = ['DataError', 'DataFacts', 'Dataset', 'GraphDataset', 'load_dataset', 'read_facts']
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dff_nodes.runs.config import DataConfig
+    from dff_nodes.runs.learning_config import DataConfig
 
 
 class DataError(ValueError):

@@ -32,7 +32,7 @@ from dff_nodes.seeds import generator
 if TYPE_CHECKING:
     from zipfile import ZipFile
 
-    from dff_nodes.runs.config import DataConfig
+    from dff_nodes.runs.learning_config import DataConfig
 
 MASKS = ('train_mask', 'test_mask')
 VALIDATION = 'val_mask'

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from dff_nodes.learning.optimizers import LearningRate, make_optimizer
-from dff_nodes.runs.config import TrainingConfig
 from dff_nodes.runs.layers import GroupOptimizer
+from dff_nodes.runs.learning_config import TrainingConfig
 
 
 class Readout:

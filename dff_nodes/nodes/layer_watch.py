@@ -10,8 +10,8 @@ from typing import Any
 
 from dff_msgs import msg
 
-from dff_nodes.runs.config import DeviceConfig
 from dff_nodes.runs.result import LayerReport
+from dff_nodes.runs.running_config import DeviceConfig
 
 STATE_NAMES = {
     msg.LayerStatus.STARTING: 'starting',

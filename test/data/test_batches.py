@@ -13,7 +13,7 @@ from torch import Tensor
 from dff_nodes.data.batches import Batch, Batches, chunks, shifted
 from dff_nodes.data.dataset import Dataset, load_dataset
 from dff_nodes.data.facts import Augmentation, DataError, DataFacts
-from dff_nodes.runs.config import DataConfig
+from dff_nodes.runs.learning_config import DataConfig
 
 GOLDEN_ORDER = [5, 9, 1, 6, 2, 4, 7, 10, 11, 0, 3, 8]
 quick = settings(max_examples=50, deadline=None, derandomize=True)

@@ -14,7 +14,7 @@ import torch
 from dff_nodes.data.dataset import Dataset, load_dataset
 from dff_nodes.data.facts import DataError, read_facts
 from dff_nodes.data.torchvision_sets import SOURCES, dataset_root
-from dff_nodes.runs.config import DataConfig
+from dff_nodes.runs.learning_config import DataConfig
 
 ROOT = dataset_root(None)
 MNIST = pytest.param(

@@ -13,7 +13,7 @@ import torch
 from dff_nodes.data import digits
 from dff_nodes.data.dataset import load_dataset
 from dff_nodes.data.facts import KNOWN, DataError
-from dff_nodes.runs.config import DataConfig
+from dff_nodes.runs.learning_config import DataConfig
 
 SHA256 = {
     'x_train': '9425c99fc8a72134dbde67ef5d626ada265fed9b2100a932fc0ffe9a9cd0c463',

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from dff_nodes.data.facts import KNOWN, DataError, DataFacts, read_facts
-from dff_nodes.runs.config import DataConfig
+from dff_nodes.runs.learning_config import DataConfig
 
 GOLDEN = {
     'digits': ((8, 8, 1), 10, 1437, 360, 16.0, 'uint8'),

@@ -13,7 +13,7 @@ import torch
 
 from dff_nodes.data.dataset import GraphDataset, load_dataset, read_facts
 from dff_nodes.data.facts import DataError, DataFacts
-from dff_nodes.runs.config import DataConfig
+from dff_nodes.runs.learning_config import DataConfig
 from dff_nodes.runs.resolve import UNLABELLED
 
 Save = Callable[..., Path]

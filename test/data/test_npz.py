@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dff_nodes.data.dataset import load_dataset, read_facts
 from dff_nodes.data.facts import DataError, DataFacts
-from dff_nodes.runs.config import DataConfig
+from dff_nodes.runs.learning_config import DataConfig
 
 X, Y = ('x_train', 'x_test'), ('y_train', 'y_test')
 quick = settings(

@@ -33,7 +33,7 @@ from dff_nodes.data.dataset import load_dataset, read_facts
 from dff_nodes.data.facts import KNOWN, DataError
 from dff_nodes.data.torchvision_import import import_torchvision
 from dff_nodes.data.torchvision_sets import IDX_FILES, SOURCES, dataset_root
-from dff_nodes.runs.config import DataConfig
+from dff_nodes.runs.learning_config import DataConfig
 
 TRAIN, TEST = 20, 10
 NAMES = ('mnist', 'fashion_mnist')
@@ -325,7 +325,7 @@ PROGRAM = """
 import sys
 from dff_nodes.data.dataset import load_dataset
 from dff_nodes.data.facts import DataError
-from dff_nodes.runs.config import DataConfig
+from dff_nodes.runs.learning_config import DataConfig
 try:
     load_dataset(DataConfig(dataset='mnist', root=sys.argv[1]))
 except DataError as error:
