@@ -4,14 +4,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, NoReturn
 
 from dff_msgs import msg
@@ -21,14 +18,9 @@ from dff_nodes.learning.layer import make_layer
 from dff_nodes.nodes.part_client import PartClient
 from dff_nodes.nodes.part_exchange import Tensors
 from dff_nodes.nodes.part_server import PartServer
-from dff_nodes.nodes.participant import PAUSED, Participant, run_node
-from dff_nodes.nodes.process import (
-    EVENTS_VARIABLE,
-    die_with_parent,
-    prefer_throughput,
-    process_started_s,
-)
-from dff_nodes.nodes.run_host import RunHost, emit_json, emit_log
+from dff_nodes.nodes.participant import PAUSED, Participant
+from dff_nodes.nodes.process import process_started_s
+from dff_nodes.nodes.run_host import Emit, RunHost, host_run, run_parameters
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
 from dff_nodes.runs.memory import peak_rss_mb
 from dff_nodes.schedules.chapter_data import as_part, training_sha256
@@ -59,7 +51,7 @@ class ChapterCoordinatorNode(RunHost):
     :param emit: takes progress events (see cli/view.py).
     """
 
-    def __init__(self, emit: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, emit: Emit) -> None:
         super().__init__(emit, _task)
         self.plan = self.task.plan
         self.data_sha256 = training_sha256(self.task.dataset)
@@ -323,20 +315,12 @@ def _task(node: Participant) -> ChapterTask:
     """Make what the node's parameters describe."""
     node.parameter('task', 'train', 'train; weights are evaluated by the nodes of the layers')
     node.parameter('images', '', 'not used')
-    return chapter_task(
-        config=node.parameter('config', '', 'configuration file; empty: the digits'),
-        overrides=json.loads(node.parameter('set', '[]', 'JSON list of key=value overrides')),
-        runs=Path(node.parameter('runs', 'runs', 'folder that holds the run folders')),
-        run=node.parameter('run', '', 'name of the run; made up when empty'),
-    )
+    return chapter_task(**run_parameters(node))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the coordinator until its run ends."""
-    die_with_parent()
-    prefer_throughput()
-    emit = emit_json if os.environ.get(EVENTS_VARIABLE) == 'json' else emit_log
-    run_node(lambda: ChapterCoordinatorNode(emit), arguments)
+    host_run(ChapterCoordinatorNode, arguments)
 
 
 if __name__ == '__main__':

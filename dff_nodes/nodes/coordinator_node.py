@@ -4,31 +4,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NoReturn
 
 from dff_msgs import msg
 
 from dff_nodes.nodes import messages, qos
 from dff_nodes.nodes.link import IncomingLink, OutgoingLink, Rewound
-from dff_nodes.nodes.participant import (
-    PAUSED,
-    Participant,
-    run_node,
-)
-from dff_nodes.nodes.process import (
-    EVENTS_VARIABLE,
-    die_with_parent,
-    prefer_throughput,
-    process_started_s,
-)
+from dff_nodes.nodes.participant import PAUSED, Participant
+from dff_nodes.nodes.process import process_started_s
 from dff_nodes.nodes.replication import ReplicaKeeper
-from dff_nodes.nodes.run_host import RunHost, emit_json, emit_log
+from dff_nodes.nodes.run_host import Emit, RunHost, host_run, run_parameters
 from dff_nodes.runs.fault_points import FaultPoint, reach
 from dff_nodes.runs.memory import peak_rss_mb
 from dff_nodes.runs.result import RunFigures, build_result
@@ -53,7 +40,7 @@ class CoordinatorNode(RunHost):
     :param emit: takes progress events (see cli/view.py).
     """
 
-    def __init__(self, emit: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, emit: Emit) -> None:
         super().__init__(emit, _task, lambda run: [shape.name for shape in run.layers])
         self.logic = self.task.coordinator
         self._trained_samples = 0
@@ -377,20 +364,14 @@ def _task(node: Participant) -> Task:
     """Make what the node's parameters describe."""
     return make_task(
         task=node.parameter('task', 'train', 'train, evaluate, calibrate or classify'),
-        config=node.parameter('config', '', 'configuration file; empty: the digits'),
-        overrides=json.loads(node.parameter('set', '[]', 'JSON list of key=value overrides')),
-        runs=Path(node.parameter('runs', 'runs', 'folder that holds the run folders')),
-        run=node.parameter('run', '', 'name of the run; made up when empty'),
+        **run_parameters(node),
         images=node.parameter('images', '', 'classify: .npz of the images'),
     )
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the coordinator until its run ends."""
-    die_with_parent()
-    prefer_throughput()
-    emit = emit_json if os.environ.get(EVENTS_VARIABLE) == 'json' else emit_log
-    run_node(lambda: CoordinatorNode(emit), arguments)
+    host_run(CoordinatorNode, arguments)
 
 
 if __name__ == '__main__':

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from abc import abstractmethod
 from array import array
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
 
 from dff_msgs import msg
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -20,7 +22,15 @@ from std_srvs.srv import Trigger
 
 from dff_nodes.nodes import messages, qos, soundness
 from dff_nodes.nodes.layer_watch import LayerWatch, known_incarnations
-from dff_nodes.nodes.participant import ORDERLY, PAUSED, ROOM, Participant, RunFailed
+from dff_nodes.nodes.participant import (
+    ORDERLY,
+    PAUSED,
+    ROOM,
+    Participant,
+    RunFailed,
+    run_node,
+)
+from dff_nodes.nodes.process import EVENTS_VARIABLE, die_with_parent, prefer_throughput
 from dff_nodes.runs.config import worker_names
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.fault_points import arm
@@ -30,6 +40,8 @@ from dff_nodes.runs.metrics import MetricsFile, NoMetricsFile
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.runs.run_folder import RunFolder
 from dff_nodes.schedules.progress import event_line
+
+Emit = Callable[[dict[str, Any]], None]
 
 PROGRESS_S = 0.5
 ALIVE_BEATS = 2
@@ -64,7 +76,7 @@ class RunHost(Participant):
 
     def __init__(
         self,
-        emit: Callable[[dict[str, Any]], None],
+        emit: Emit,
         make_task: Callable[[Participant], HostedTask],
         nodes: Callable[[ResolvedRun], list[str]] = lambda run: worker_names(run.config),
     ) -> None:
@@ -372,6 +384,24 @@ class RunHost(Participant):
             status = 2 if isinstance(error, ConfigError) else 1
             self.emit({'event': 'error', 'text': str(error), 'status': status})
         time.sleep(0.3)
+
+
+def run_parameters(node: Participant) -> dict[str, Any]:
+    """Read the parameters that say which run it is: those of schedules.task.train_folder."""
+    return {
+        'config': node.parameter('config', '', 'configuration file; empty: the digits'),
+        'overrides': json.loads(node.parameter('set', '[]', 'JSON list of key=value overrides')),
+        'runs': Path(node.parameter('runs', 'runs', 'folder that holds the run folders')),
+        'run': node.parameter('run', '', 'name of the run; made up when empty'),
+    }
+
+
+def host_run(make: Callable[[Emit], RunHost], arguments: list[str] | None) -> NoReturn:
+    """Be the process of a coordinator until its run ends."""
+    die_with_parent()
+    prefer_throughput()
+    emit = emit_json if os.environ.get(EVENTS_VARIABLE) == 'json' else emit_log
+    run_node(lambda: make(emit), arguments)
 
 
 def emit_json(event: dict[str, Any]) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 from dff_nodes.data.dataset import Dataset, load_dataset
 from dff_nodes.runs.config_file import ConfigError
-from dff_nodes.runs.journal import Journal, JournalError
+from dff_nodes.runs.journal import Journal
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import RunFolder
 from dff_nodes.schedules.chapters import ChapterPlan
 from dff_nodes.schedules.stream import Evaluation
-from dff_nodes.schedules.task import train_folder
+from dff_nodes.schedules.task import journal_of, train_folder
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -84,16 +84,9 @@ def task_of(folder: RunFolder) -> ChapterTask:
         )
     dataset = load_dataset(config.data, config.seed)
     resolved = resolve(config, dataset.facts)
-    try:
-        journal = Journal(folder.journal_file, folder.identity().run_id)
-    except JournalError as error:
-        raise ConfigError(f'{folder.path} cannot be continued: {error}') from error
-    except OSError as error:
-        raise ConfigError(
-            f'{folder.journal_file} cannot be written: {error.strerror}; make room there, or '
-            'give this user the right to'
-        ) from error
-    return ChapterTask(folder, resolved, dataset, ChapterPlan(resolved), journal)
+    plan = ChapterPlan(resolved)
+    with journal_of(folder) as journal:
+        return ChapterTask(folder, resolved, dataset, plan, journal)
 
 
 def read_evaluations(records: list[dict[str, Any]]) -> list[Evaluation]:

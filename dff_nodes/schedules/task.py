@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,12 +132,28 @@ def train_task(folder: RunFolder, first_item: int | None = None) -> Task:
     dataset = load_dataset(config.data, config.seed)
     resolved = resolve(config, dataset.facts)
     plan = TrainingPlan(resolved)
-    try:
-        journal = Journal(folder.journal_file, folder.identity().run_id)
+    with journal_of(folder) as journal:
         if first_item is not None:
             journal.cut(_records_before(journal.read(), first_item))
         decided = decisions(journal.read())
         coordinator = StreamCoordinator(resolved, dataset, plan, first_item, decided)
+
+    def finish(result: dict[str, Any], emit: Emit) -> None:
+        folder.write_result(result)
+        emit({'event': 'result', 'result': result, 'folder': str(folder.path)})
+
+    return Task(folder, resolved, coordinator, True, finish, journal)
+
+
+@contextmanager
+def journal_of(folder: RunFolder) -> Iterator[Journal]:
+    """
+    Open a run's journal; what is wrong with it, or with what is done with it, is a ConfigError.
+
+    :raises ConfigError: if it is of another run, does not fit, or cannot be written.
+    """
+    try:
+        yield Journal(folder.journal_file, folder.identity().run_id)
     except (JournalError, ValueError) as error:
         raise ConfigError(f'{folder.path} cannot be continued: {error}') from error
     except OSError as error:
@@ -144,12 +161,6 @@ def train_task(folder: RunFolder, first_item: int | None = None) -> Task:
             f'{folder.journal_file} cannot be written: {error.strerror}; make room there, or '
             'give this user the right to'
         ) from error
-
-    def finish(result: dict[str, Any], emit: Emit) -> None:
-        folder.write_result(result)
-        emit({'event': 'result', 'result': result, 'folder': str(folder.path)})
-
-    return Task(folder, resolved, coordinator, True, finish, journal)
 
 
 def _records_before(records: list[dict[str, Any]], item: int) -> int:
