@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from dff_nodes.nodes.deployment import cluster_nodes, spare_node
+from dff_nodes.nodes.middleware import over_a_network
 from dff_nodes.runs.config import SPARE
 from dff_nodes.runs.config_file import ConfigError, load_config
 from dff_nodes.runs.run_folder import check_name
@@ -44,5 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f'{arguments.config} has no node {arguments.node!r}, it has {", ".join(specs)}'
         )
+    os.environ.update(over_a_network(os.environ, len(config.devices)))
     command = specs[arguments.node].command(f'/{name}', arguments.log_level)
     os.execv(command[0], command)

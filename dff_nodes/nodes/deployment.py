@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dff_nodes.data.facts import DataError, read_facts
-from dff_nodes.nodes.middleware import large_message_profile
+from dff_nodes.nodes.middleware import large_message_profile, over_a_network
 from dff_nodes.runs.config import SPARE, Config, layer_names, worker_names
 from dff_nodes.runs.config_file import ConfigError, load_config
 from dff_nodes.runs.footprint import check_memory
@@ -176,6 +176,7 @@ def deploy(
         _check_run(loaded, RunFolder(Path(runs) / name))
     threads = {'OMP_NUM_THREADS': str(loaded.compute.threads)}
     environment = threads | large_message_profile(os.environ, len(nodes))
+    environment |= over_a_network(os.environ, len(loaded.devices))
     return Deployment(absolute_namespace(namespace or name), nodes, environment)
 
 

@@ -112,6 +112,15 @@ def test_each_device_computes_with_the_threads_of_the_configuration(config_file)
     assert deployment.environment['OMP_NUM_THREADS'] == '3'
 
 
+def test_sending_holds_no_training_up_between_devices(config_file, monkeypatch):
+    mode = 'RMW_FASTRTPS_PUBLICATION_MODE'
+    monkeypatch.delenv(mode, raising=False)
+    assert deploy(config_file(), host='pi1').environment[mode] == 'ASYNCHRONOUS'
+    assert mode not in deploy(config_file(placement={})).environment
+    monkeypatch.setenv(mode, 'SYNCHRONOUS')
+    assert mode not in deploy(config_file(), host='pi1').environment
+
+
 @pytest.mark.parametrize(
     ('arguments', 'tree', 'message'),
     [
