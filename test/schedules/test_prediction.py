@@ -14,6 +14,7 @@ from dff_nodes.runs.device_profiles import DeviceProfile, PlannedDevice
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.prediction import DESK, Prediction, predict
 from dff_nodes.schedules.scaling import Planner, deepened
+from dff_nodes.schedules.simulation_parts import ON_THE_WIRE
 from dff_nodes.schedules.step_times import LayerTimes, StepTimes
 
 STEP_S = 0.01
@@ -101,7 +102,7 @@ def test_a_narrow_link_is_what_the_others_wait_for(made_run: Callable[..., Resol
     resolved = run_of(made_run, 'stream', epochs=20)
     item = resolved.hop_bytes(1, 'TRAIN', 8)
     seconds = 3 * STEP_S
-    found = predicted(resolved, times_of(4), 4, link_mbit=8 * item / seconds / 1e6)
+    found = predicted(resolved, times_of(4), 4, link_mbit=8 * ON_THE_WIRE * item / seconds / 1e6)
     assert found.epoch_seconds == pytest.approx(STEPS * seconds, rel=0.15)
     assert found.bottleneck.startswith('link ')
 
