@@ -103,15 +103,15 @@ def test_a_network_too_big_for_one_device_trains_over_four(dff: Dff) -> None:
 def test_chaos_changes_no_weight(dff: Dff) -> None:
     run = settings(
         network=[{'units': 100}, {'units': 100}],
-        training__epochs=50,
-        evaluation__every_epochs=10,
+        training__epochs=32,
+        evaluation__every_epochs=8,
         checkpoint__every_s=1,
     )
-    chaos = ['--chaos', 'every=2s seed=3 faults=kill,stop,link count=6 settle=3s']
+    chaos = ['--chaos', 'every=2s seed=2 faults=kill,stop,link count=4 settle=2s']
     link = ['--cpu', '1', '--loss', '1%']
     done = dff.run('lab', '--json', '--name', 'chaos', *run, *link, *chaos)
     assert done.status == 0, done.errors
-    assert sum(done.answer['chaos'].values()) == 6
+    assert sum(done.answer['chaos'].values()) == 4
     assert sum(done.answer['restarts'].values()) >= done.answer['chaos']['kill'] > 0
     expected = dff.run('train', '--json', '--reference', '--name', 'calm', *run)
     for key in ('applied_items_sha256', 'weights_sha256', 'history', 'items'):
