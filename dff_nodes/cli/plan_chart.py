@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dff_nodes.runs.charts import Line, LineChart
-from dff_nodes.runs.report import color, line_card, page
+from dff_nodes.runs.report_cards import color, line_card, page
 from dff_nodes.schedules.scaling import ScaledPoint, sizes_of
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dff_nodes.runs.report_cards import color
 
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs import charts
@@ -20,7 +21,7 @@ from dff_nodes.runs.charts import Bar, BarChart, Line, LineChart, bars_html, lin
 from dff_nodes.runs.config_file import load_config
 from dff_nodes.runs.journal import Journal
 from dff_nodes.runs.metrics import MetricsFile, MetricsRow
-from dff_nodes.runs.report import color, render
+from dff_nodes.runs.report import render
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run
 from dff_nodes.runs.run_record import read_run, without_repeats
