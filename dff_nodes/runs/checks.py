@@ -1,0 +1,161 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""What must fit together in a run: its settings, its data, and the shapes of its layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dff_nodes.data.facts import DataFacts
+from dff_nodes.runs.config import Config
+from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig
+from dff_nodes.runs.rules import (
+    BlockGoodnessRule,
+    ChannelCompetitionRule,
+    MeanGoodnessRule,
+    Shape,
+    SpatialGoodnessRule,
+)
+
+if TYPE_CHECKING:
+    from dff_nodes.runs.resolve import ResolvedRun
+
+LEAST_REPLAY_ITEMS = 4
+ORDER = 'norm_activation'
+
+
+def check_data(config: Config, facts: DataFacts) -> None:
+    """Refuse a configuration that does not fit its data, before any shape is known."""
+    _check_network_takes_data(config, facts)
+    _check_label_fits(config, facts)
+    _check_batch_fits(config, facts)
+
+
+def check_run(resolved: ResolvedRun) -> None:
+    """Follow the shapes through all layers, and refuse what cannot be carried or trained on."""
+    _ = resolved.layers
+    _check_streams(resolved.config)
+    _check_chapters(resolved)
+    _check_replay_fits(resolved)
+
+
+def _check_network_takes_data(config: Config, facts: DataFacts) -> None:
+    """Graph layers need a graph, and no other layer knows what to do with its edges."""
+    if facts.nodes and not config.is_graph:
+        raise ConfigError(
+            f'network[0].type must be graph for the graph of data.dataset {config.data.dataset}, '
+            f'got {config.network[0].type!r}: for example network: graph'
+        )
+    if config.is_graph and not facts.nodes:
+        raise ConfigError(
+            f'data.dataset must be the .npz of a graph for network[0].type graph, got '
+            f'{config.data.dataset}, which has no edges'
+        )
+
+
+def _check_label_fits(config: Config, facts: DataFacts) -> None:
+    if config.streams == 1 or config.hybrid:
+        return
+    if config.data.label.position == 'overwrite' and facts.classes >= facts.features:
+        raise ConfigError(
+            f"data.label.position is 'overwrite', but {facts.classes} classes leave nothing of "
+            f"{facts.features} inputs: use 'prepend'"
+        )
+
+
+def check_layer(layer: LayerConfig, index: int, output: Shape, classes: int, field: str) -> None:
+    """Refuse settings of a layer that do not fit its rule, its place or its data."""
+    rule = layer.rule
+    if isinstance(rule, (ChannelCompetitionRule, MeanGoodnessRule)) and output[-1] % classes:
+        raise ConfigError(
+            f'{field}.rule {rule.name} needs one group of channels for each of {classes} '
+            f'classes, so a multiple of that, got {output[-1]}'
+        )
+    if getattr(layer, 'stem', 'none') != 'none' and index > 0:
+        raise ConfigError(f"{field}.stem must be 'none', it is for layer 0 only")
+    if isinstance(rule, SpatialGoodnessRule) and len(output) != 3:
+        raise ConfigError(f'{field}.rule spatial_goodness needs maps, for example of type: conv')
+    if isinstance(rule, BlockGoodnessRule) and rule.kernel % 2 == 0:
+        raise ConfigError(f'{field}.rule.kernel must be odd, got {rule.kernel}')
+    if rule.streams == 2:
+        _check_two_stream_layer(layer, field)
+
+
+def _check_two_stream_layer(layer: LayerConfig, field: str) -> None:
+    """Goodness of two streams is that of rectified activity, normalised to hide it."""
+    if not isinstance(layer, (DenseLayer, ConvolutionLayer)):
+        raise ConfigError(
+            f'{field}.type must be dense or conv for the rule {layer.rule.name}, got {layer.type}'
+        )
+    plain = {'normalization': 'none', 'activation': 'relu', 'dropout': 0.0, 'epochs': None}
+    plain |= {'stem': 'none', 'skip': 'none', 'initialization': 'lecun', 'order': ORDER}
+    for name, value in plain.items():
+        if getattr(layer, name, value) != value:
+            raise ConfigError(
+                f'{field}.{name} must be {value!r} for the two-stream rule {layer.rule.name}, '
+                f'got {getattr(layer, name)!r}'
+            )
+
+
+def _check_streams(config: Config) -> None:
+    if config.streams == 2 and config.data.standardize:
+        raise ConfigError(
+            'data.standardize must be false for rules of two streams, which scale the image '
+            'together with its label'
+        )
+    if config.streams == 1 and config.stream.dtype == 'uint8':
+        raise ConfigError(
+            'stream.dtype uint8 holds activities of two-stream rules, which are not negative and '
+            'of root mean square 1: use float16 or float32'
+        )
+
+
+def _check_chapters(resolved: ResolvedRun) -> None:
+    """Refuse shares of the data, and negatives of them, that no worker could train on."""
+    config, workers = resolved.config, resolved.config.workers
+    if config.schedule.name != 'federated':
+        return
+    least = resolved.shard_samples(workers - 1)
+    if config.training.batch_size > least:
+        raise ConfigError(
+            f'training.batch_size must be at most the {least} training samples that each of '
+            f'{workers} workers has, got {config.training.batch_size}'
+        )
+    adaptive = config.streams == 2 and config.training.negatives.mode == 'adaptive'
+    if adaptive and resolved.lag_chapters % workers:
+        raise ConfigError(
+            f'training.negatives.lag_chapters must be a multiple of the {workers} workers of the '
+            'federated schedule, as each makes negatives of its own data, '
+            f'got {resolved.lag_chapters}'
+        )
+    for index, layer in enumerate(config.network):
+        if layer.epochs is not None:
+            raise ConfigError(
+                f'network[{index}].epochs must be left out of the federated schedule, whose '
+                'epochs differ from worker to worker'
+            )
+
+
+def _check_batch_fits(config: Config, facts: DataFacts) -> None:
+    if not facts.nodes and config.training.batch_size > facts.train_samples:
+        raise ConfigError(
+            f'training.batch_size must be at most the {facts.train_samples} training samples of '
+            f'{config.data.dataset}, got {config.training.batch_size}'
+        )
+
+
+def _check_replay_fits(resolved: ResolvedRun) -> None:
+    """
+    A sender must have room until its receiver has saved twice.
+
+    Layers save when a fifth of the room is used at least, so it must hold four items.
+    """
+    if resolved.config.schedule.chapters:
+        return  # nothing is sent again that is not on its maker's disk
+    largest = resolved.largest_item_bytes
+    if LEAST_REPLAY_ITEMS * largest > resolved.replay_bytes:
+        raise ConfigError(
+            f'stream.replay_mb must hold {LEAST_REPLAY_ITEMS} items of {largest / 1e6:.1f} MB, '
+            f'got {resolved.config.stream.replay_mb}: raise it, or lower training.batch_size'
+        )
