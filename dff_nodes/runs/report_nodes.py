@@ -17,9 +17,7 @@ from dff_nodes.runs.report_cards import (
     table_card,
     wide_card,
 )
-from dff_nodes.runs.report_training import (
-    evaluations,
-)
+from dff_nodes.runs.report_training import evaluations
 from dff_nodes.runs.run_record import RunRecord
 
 COORDINATOR = 'coordinator'

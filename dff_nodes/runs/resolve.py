@@ -14,9 +14,7 @@ from dff_nodes.runs.checks import check_data, check_layer, check_run
 from dff_nodes.runs.config import Config, layer_names
 from dff_nodes.runs.config_file import ConfigError, config_hash
 from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig, OptimizerConfig
-from dff_nodes.runs.rules import (
-    Shape,
-)
+from dff_nodes.runs.rules import Shape
 from dff_nodes.runs.shapes import body_shape, layer_outcome
 
 USUAL_REPLAY_ITEMS = 16
