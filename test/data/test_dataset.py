@@ -96,7 +96,7 @@ def test_loading_refuses_settings_that_do_not_fit() -> None:
 def test_digits_need_no_torchvision() -> None:
     program = (
         'import sys; from dff_nodes.data.dataset import load_dataset; '
-        'from dff_nodes.runs.config import DataConfig; load_dataset(DataConfig()); '
+        'from dff_nodes.runs.learning_config import DataConfig; load_dataset(DataConfig()); '
         'print("torchvision" in sys.modules)'
     )
     environment = os.environ | {'OMP_NUM_THREADS': '1'}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dff_nodes.learning.readout import Readout
-from dff_nodes.runs.config import LearningRateConfig
+from dff_nodes.runs.layers import LearningRateConfig
 from dff_nodes.runs.learning_config import ReadoutConfig, TrainingConfig
 
 CPU = torch.device('cpu')
