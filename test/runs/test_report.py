@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dff_nodes.runs.report_cards import color
 
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs import charts
@@ -22,6 +21,7 @@ from dff_nodes.runs.config_file import load_config
 from dff_nodes.runs.journal import Journal
 from dff_nodes.runs.metrics import MetricsFile, MetricsRow
 from dff_nodes.runs.report import render
+from dff_nodes.runs.report_cards import color
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run
 from dff_nodes.runs.run_record import read_run, without_repeats
