@@ -103,8 +103,8 @@ def test_a_network_too_big_for_one_device_trains_over_four(dff: Dff) -> None:
 def test_chaos_changes_no_weight(dff: Dff) -> None:
     run = settings(
         network=[{'units': 100}, {'units': 100}],
-        training__epochs=32,
-        evaluation__every_epochs=8,
+        training__epochs=120,
+        evaluation__every_epochs=40,
         checkpoint__every_s=1,
     )
     chaos = ['--chaos', 'every=2s seed=2 faults=kill,stop,link count=4 settle=2s']
