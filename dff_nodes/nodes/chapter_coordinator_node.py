@@ -20,7 +20,7 @@ from dff_nodes.nodes.part_exchange import Tensors
 from dff_nodes.nodes.part_server import PartServer
 from dff_nodes.nodes.participant import PAUSED, Participant
 from dff_nodes.nodes.process import process_started_s
-from dff_nodes.nodes.run_host import Emit, RunHost, host_run, run_parameters
+from dff_nodes.nodes.run_host import RunHost, host_run, run_parameters
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
 from dff_nodes.runs.memory import peak_rss_mb
 from dff_nodes.schedules.chapter_data import as_part, training_sha256
@@ -30,6 +30,7 @@ from dff_nodes.schedules.chapter_task import ChapterTask, chapter_task, read_eva
 from dff_nodes.schedules.chapters import COORDINATOR, Need, Part
 from dff_nodes.schedules.plan import Split
 from dff_nodes.schedules.progress import evaluation_event
+from dff_nodes.schedules.task import Emit
 
 LOOK_S = 0.2
 TIME_S = 5.0

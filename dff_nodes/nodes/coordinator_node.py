@@ -15,13 +15,13 @@ from dff_nodes.nodes.link import IncomingLink, OutgoingLink, Rewound
 from dff_nodes.nodes.participant import PAUSED, Participant
 from dff_nodes.nodes.process import process_started_s
 from dff_nodes.nodes.replication import ReplicaKeeper
-from dff_nodes.nodes.run_host import Emit, RunHost, host_run, run_parameters
+from dff_nodes.nodes.run_host import RunHost, host_run, run_parameters
 from dff_nodes.runs.fault_points import FaultPoint, reach
 from dff_nodes.runs.memory import peak_rss_mb
 from dff_nodes.runs.result import RunFigures, build_result
 from dff_nodes.schedules.decisions import decisions
 from dff_nodes.schedules.progress import evaluation_event
-from dff_nodes.schedules.task import Task, make_task
+from dff_nodes.schedules.task import Emit, Task, make_task
 from dff_nodes.stream.codec import Rejected, check_answers, check_rows, check_scores, encode
 from dff_nodes.stream.item import Item, Kind
 from dff_nodes.stream.receiver import Receiver

@@ -40,8 +40,7 @@ from dff_nodes.runs.metrics import MetricsFile, NoMetricsFile
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.runs.run_folder import RunFolder
 from dff_nodes.schedules.progress import event_line
-
-Emit = Callable[[dict[str, Any]], None]
+from dff_nodes.schedules.task import Emit
 
 PROGRESS_S = 0.5
 ALIVE_BEATS = 2

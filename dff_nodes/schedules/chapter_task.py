@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,7 @@ from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import RunFolder
 from dff_nodes.schedules.chapters import ChapterPlan
 from dff_nodes.schedules.stream import Evaluation
-from dff_nodes.schedules.task import journal_of, train_folder
-
-Emit = Callable[[dict[str, Any]], None]
+from dff_nodes.schedules.task import Emit, journal_of, train_folder
 
 
 @dataclass(frozen=True)
