@@ -98,19 +98,19 @@ def _compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         f'evaluation.every_epochs={arguments.epochs}',
     ]
     words = [word for each in settings for word in ('--set', each)]
-    times = dff('plan', folder, *words, '--measure')['times']
     rows = []
     for count in arguments.devices:
         devices = ['--devices', f'lab{arguments.cpu}x{count}', '--link', arguments.link]
-        candidates = dff('plan', folder, *words, *devices)['candidates']
-        for planned in candidates:
-            schedule = planned['schedule']
-            again = schedule == 'sequential' and count != arguments.devices[0]
-            if schedule not in arguments.schedules or again:
+        for schedule in arguments.schedules:
+            if schedule == 'sequential' and count != arguments.devices[0]:
                 continue
+            # Anew each time: how fast a machine is that others share changes within minutes.
+            found = dff('plan', folder, *words, '--measure', *devices)
+            (planned,) = (each for each in found['candidates'] if each['schedule'] == schedule)
             rows.append(_row(arguments, folder, planned, words, count))
+            rows[-1]['quota_costs'] = found['times']['quota_costs']
             sys.stderr.write(json.dumps(rows[-1]) + '\n')
-    return {'times': times, 'runs': rows}
+    return {'runs': rows}
 
 
 def _row(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, arguments.set)
     mbit = link_mbit(arguments.link) if arguments.link else config.lab.link_mbit
     resolved = resolve(config, read_facts(config.data))
-    times = _times(resolved, arguments)
+    times = _times(resolved, devices, arguments)
     tree: dict[str, Any] = {'times': times.as_dict()}
     if devices:
         tree |= _plan(resolved, times, devices, mbit, latency_s, arguments)
@@ -81,7 +81,9 @@ def _devices(arguments: argparse.Namespace) -> list[PlannedDevice]:
     return parse_devices(arguments.devices, profiles) if arguments.devices else []
 
 
-def _times(resolved: ResolvedRun, arguments: argparse.Namespace) -> StepTimes:
+def _times(
+    resolved: ResolvedRun, devices: list[PlannedDevice], arguments: argparse.Namespace
+) -> StepTimes:
     """Measure the steps, or read what was measured before."""
     from dff_nodes.cli import plan_tables
     from dff_nodes.schedules.needs import with_schedule
@@ -91,7 +93,7 @@ def _times(resolved: ResolvedRun, arguments: argparse.Namespace) -> StepTimes:
     measured = with_schedule(resolved, 'stream')
     if not arguments.measure:
         return load_times(measured, arguments.config)
-    times = _measure(measured)
+    times = _measure(measured, devices)
     try:
         path = save_times(measured, times)
     except OSError as error:
@@ -103,18 +105,42 @@ def _times(resolved: ResolvedRun, arguments: argparse.Namespace) -> StepTimes:
     return times
 
 
-def _measure(resolved: ResolvedRun) -> StepTimes:
+def _measure(resolved: ResolvedRun, devices: list[PlannedDevice]) -> StepTimes:
     from dff_nodes.schedules.measure_steps import StepMeasurement
 
     def tell(what: str) -> None:
         print(f'measuring {what}', file=sys.stderr)
 
     times = StepMeasurement(resolved).times(tell)
+    times = replace(times, quota_costs=_quota_costs(resolved, devices, times, tell))
     tell('a message between two processes')
     cost, over = _message_cost()
     if cost is None:
         return times
     return replace(times, message=cost.message, message_byte=cost.byte, messages=over)
+
+
+def _quota_costs(
+    resolved: ResolvedRun,
+    devices: list[PlannedDevice],
+    times: StepTimes,
+    tell: Callable[[str], None],
+) -> dict[str, float]:
+    """Measure what the devices' shares of the processor cost beside their being shares."""
+    from dff_nodes.lab.commands import LabError
+    from dff_nodes.lab.quota_cost import measure_quota_cost
+    from dff_nodes.schedules.step_times import share_name
+
+    costs = {}
+    for cpu in dict.fromkeys(device.profile.cpu for device in devices):
+        if times.quota_cost(cpu) is not None:
+            continue
+        tell(f'steps on a device with {cpu:g} of a core')
+        try:
+            costs[share_name(cpu)] = measure_quota_cost(resolved, cpu)
+        except LabError as error:
+            print(f'what that share costs was not measured: {error}', file=sys.stderr)
+    return costs
 
 
 def _message_cost() -> tuple[MessageCost | None, str]:
@@ -149,6 +175,7 @@ def _plan(
     candidates = planner.candidates(devices)
     points = planner.scaled(devices)
     warnings = [*_memory_warnings(candidates, devices), *_estimates(devices)]
+    warnings += [*_quota_warnings(devices, times)]
     warnings += [*_lag_warning(resolved), *_message_warning(times)]
     plan_tables.show(candidates, points, devices, times, mbit, warnings, _stream(arguments))
     if arguments.chart:
@@ -183,6 +210,16 @@ def _estimates(devices: Sequence[PlannedDevice]) -> list[str]:
         f'the speed of {kind} is an estimate, {profile.speed:g} of one core of the machine that '
         'measured: what is predicted for it may be wrong by far; see --profiles'
         for kind, profile in guessed.items()
+    ]
+
+
+def _quota_warnings(devices: Sequence[PlannedDevice], times: StepTimes) -> list[str]:
+    shares = {device.kind: device.profile.cpu for device in devices}
+    return [
+        f'{kind}: how much longer steps take where a process is stopped for having used its share '
+        f'({cpu:g} of a core) was not measured: measure as root, with these --devices'
+        for kind, cpu in shares.items()
+        if times.quota_cost(cpu) is None
     ]
 
 

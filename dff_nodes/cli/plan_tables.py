@@ -43,6 +43,10 @@ def show_times(times: StepTimes, path: str, stream: TextIO) -> None:
         'block': f'{times.block_samples} samples pass on at a time',
         'batch': f'{_milliseconds(times.batch)} to draw one',
         'message': f'{message}, each side, measured over {times.messages}',
+        **{
+            f'{share} of a core': f'steps take {cost:.2f} times as much of it'
+            for share, cost in times.quota_costs.items()
+        },
         'kept in': path,
     }
     console.print(facts(console, named))

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -78,6 +79,20 @@ class StepMeasurement:
             load=os.getloadavg()[0] / (os.cpu_count() or 1),
             messages='nothing',
         )
+
+    def training_steps(self) -> Callable[[], None]:
+        """Give what takes a training step of every layer."""
+        steps, arriving = [], self._arriving_at_first()['train']
+        for index in range(len(self.resolved.layers)):
+            layer = make_layer(self.resolved, index, self.device)
+            steps.append(partial(layer.train, arriving))
+            arriving = steps[-1]()[0]
+
+        def take() -> None:
+            for step in steps:
+                step()
+
+        return take
 
     def _arriving_at_first(self) -> dict[str, Batch]:
         """One batch of each kind as layer 0 takes it, and a block."""

@@ -66,7 +66,7 @@ def predict(
     if config.schedule.chapters:
         model = ChapterModel(resolved, times)
     names = worker_names(config)
-    speeds = [device.profile.node_speed() for device in devices]
+    speeds = [_speed(device, times) for device in devices]
     homes = spread(model.loads(), speeds)
     hosts = {
         name: _host(devices[home], times, link_mbit)
@@ -82,11 +82,16 @@ def predict(
     return Prediction(config.schedule.name, seconds, config.training.epochs, placed, busy)
 
 
+def _speed(device: PlannedDevice, times: StepTimes) -> float:
+    """Speed of a node there, less what its share of the processor costs (where measured)."""
+    return device.profile.node_speed() / (times.quota_cost(device.profile.cpu) or 1.0)
+
+
 def _host(device: PlannedDevice, times: StepTimes, link_mbit: float | None) -> Host:
     profile = device.profile
     return Host(
         name=device.name,
-        speed=profile.node_speed(),
+        speed=_speed(device, times),
         places=profile.places(times.threads),
         link_mbit=link_mbit or profile.link_mbit,
     )

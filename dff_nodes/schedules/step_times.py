@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from dff_nodes.runs.atomic import write_atomically
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.resolve import ResolvedRun
 
-VERSION = 1
+VERSION = 2
 """of what is measured and how; files of another are measured anew"""
 
 
@@ -63,6 +63,17 @@ class StepTimes:
     """load average of the machine while it measured, per core"""
     messages: str
     """over what they were measured: cable, loopback; nothing: they count for nothing"""
+    quota_costs: dict[str, float] = field(default_factory=dict)
+    """
+    of devices that may use a share of a core only (the key, as `0.4`): processor time of their
+    steps against that without a limit. They are stopped over and over, and find their caches cold.
+    """
+
+    def quota_cost(self, cpu: float | None) -> float | None:
+        """Give the cost of a device's share of the processor; None if it was not measured."""
+        if cpu is None or cpu >= self.threads:
+            return 1.0
+        return self.quota_costs.get(share_name(cpu))
 
     def as_dict(self) -> dict[str, Any]:
         """Give the times as JSON can hold them."""
@@ -73,6 +84,11 @@ class StepTimes:
         """Read what `as_dict` gave; raises TypeError or KeyError for anything else."""
         layers = [LayerTimes(**each) for each in tree['layers']]
         return StepTimes(**(tree | {'layers': layers}))
+
+
+def share_name(cpu: float) -> str:
+    """Name a share of the processor, as a key of JSON."""
+    return f'{cpu:g}'
 
 
 def times_file(resolved: ResolvedRun) -> Path:

@@ -39,7 +39,7 @@ def measured() -> StepTimes:
     """Times that are kept as if they had been measured."""
     config = load_config(None, SMALL[1::2])
     layer = LayerTimes(**dict.fromkeys(LayerTimes.__dataclass_fields__, 0.001))
-    times = StepTimes([layer] * 2, 0.0, 1e-4, 1e-9, 2048, 1, 'made up', 0.1, messages='cable')
+    times = StepTimes([layer] * 2, 0.0, 1e-4, 1e-9, 2048, 1, 'made up', 0.1, 'cable', {'0.5': 1.2})
     save_times(resolve(config, read_facts(config.data)), times)
     return times
 
@@ -89,6 +89,15 @@ def test_a_device_that_is_too_small_is_a_warning(
     path.write_text('tiny: {speed: 1, memory_mb: 100, estimate: false}\n')
     tree = as_json(capsys, '--devices', 'tinyx2', '--profiles', str(path))
     assert any('stream: tiny_0 needs' in warning for warning in tree['warnings'])
+
+
+@pytest.mark.usefixtures('measured')
+def test_a_share_whose_cost_was_not_measured_is_a_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (warning,) = as_json(capsys, '--devices', 'lab0.3x2', '--link', '100mbit')['warnings']
+    assert warning.startswith('lab0.3: ')
+    assert 'measure as root' in warning
 
 
 @pytest.mark.usefixtures('measured')

@@ -52,6 +52,20 @@ def predicted(
     return predict(resolved, times, devices_of(devices), link_mbit, latency_s=0.0)
 
 
+def test_a_share_of_the_processor_costs_more_than_its_being_a_share(
+    made_run: Callable[..., ResolvedRun],
+) -> None:
+    resolved, times = run_of(made_run, 'sequential'), times_of(4)
+    devices = devices_of(1, cpu=0.4)
+    alone = predict(resolved, times, devices, None, latency_s=0.0)
+    costly = replace(times, quota_costs={'0.4': 1.25})
+    stopped = predict(resolved, costly, devices, None, latency_s=0.0)
+    assert alone.seconds == pytest.approx(100 * 4 * STEPS * STEP_S / 0.4)
+    assert stopped.seconds == pytest.approx(1.25 * alone.seconds)
+    whole = predict(resolved, costly, devices_of(1, cpu=1), None, latency_s=0.0)
+    assert whole.seconds == pytest.approx(0.4 * alone.seconds)
+
+
 def test_one_worker_takes_the_sum_of_all_steps(made_run: Callable[..., ResolvedRun]) -> None:
     found = predicted(run_of(made_run, 'sequential'), times_of(4), 1)
     assert found.seconds == pytest.approx(100 * 4 * STEPS * STEP_S)
