@@ -50,6 +50,32 @@ def as_maps(rows: Tensor) -> Tensor:
     return rows.permute(0, 3, 1, 2)
 
 
+class Pixels:
+    """
+    Images as float32 on the device of a layer, from 0 to 1 or standardized.
+
+    :param full: value of a full pixel.
+    :param standardize: whether each image is brought to mean 0 and standard deviation 1.
+    """
+
+    def __init__(self, full: float, standardize: bool, device: torch.device) -> None:
+        self.full = full
+        self.standardize = standardize
+        self.device = device
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """[samples, *shape], both ways; never the images themselves."""
+        pixels = images.to(self.device, torch.float32) / self.full
+        return standardized(pixels) if self.standardize else pixels
+
+
+def standardized(images: Tensor) -> Tensor:
+    """Bring each image to mean 0 and standard deviation 1 over its numbers."""
+    flat = images.flatten(1)
+    deviation, mean = torch.std_mean(flat, 1, keepdim=True, correction=0)
+    return ((flat - mean) / (deviation + 1e-6)).view_as(images)
+
+
 class ActivityInput:
     """Activities of the layer before: rows of root mean square 1, features or maps."""
 
@@ -74,10 +100,9 @@ class ActivityInput:
 class PlainImageInput:
     """Images that show no class, scaled to root mean square 1; negatives are images too."""
 
-    def __init__(self, maps: bool, full_pixel: float, device: torch.device) -> None:
+    def __init__(self, maps: bool, pixels: Pixels) -> None:
         self.maps = maps
-        self.full_pixel = full_pixel
-        self.device = device
+        self.pixels = pixels
 
     def pair(self, linear: nn.Module, batch: Batch) -> Tensor:
         """See Input.pair; batch.positive and batch.negative: images [samples, *shape]."""
@@ -90,7 +115,7 @@ class PlainImageInput:
     candidates = neutral
 
     def _scaled(self, images: Tensor) -> Tensor:
-        rows = normalize(images.to(self.device, torch.float32) / self.full_pixel)
+        rows = normalize(self.pixels(images))
         return as_maps(rows) if self.maps else rows.flatten(1)
 
 
@@ -108,20 +133,18 @@ class MapImageInput:
         planes: bool,
         amplitude: float,
         neutral_share: float,
-        full_pixel: float,
-        device: torch.device,
+        pixels: Pixels,
     ) -> None:
         self.classes = classes
         self.planes = planes
         self.amplitude = amplitude
-        self.full_pixel = full_pixel
-        self.device = device
-        self.one_hot = torch.eye(classes, device=device)
-        self.neutral_label = torch.full((1, classes), neutral_share, device=device)
+        self.pixels = pixels
+        self.one_hot = torch.eye(classes, device=pixels.device)
+        self.neutral_label = torch.full((1, classes), neutral_share, device=pixels.device)
 
     def pair(self, linear: nn.Module, batch: Batch) -> Tensor:
         """See Input.pair; batch.positive: images [samples, height, width, channels]."""
-        labels = torch.cat((batch.labels, batch.negative_labels)).to(self.device)
+        labels = torch.cat((batch.labels, batch.negative_labels)).to(self.pixels.device)
         return linear(self._shown(batch.positive.repeat(2, 1, 1, 1), self.one_hot[labels]))
 
     def neutral(self, linear: nn.Module, batch: Batch) -> Tensor:
@@ -140,7 +163,7 @@ class MapImageInput:
 
         :param labels: float32 [rows, classes].
         """
-        pixels = images.to(self.device, torch.float32) / self.full_pixel
+        pixels = self.pixels(images)
         rows, height, width, channels = pixels.shape
         places = 1
         if self.planes:
@@ -170,27 +193,25 @@ class ImageInput:
 
     def __init__(
         self,
-        pixels: int,
+        features: int,
         classes: int,
         position: str,
         amplitude: float,
         neutral_share: float,
-        full_pixel: float,
-        device: torch.device,
+        pixels: Pixels,
     ) -> None:
         self.classes = classes
         self.prepend = position == 'prepend'
-        self.features = pixels + classes if self.prepend else pixels
+        self.features = features + classes if self.prepend else features
         self.amplitude = amplitude
-        self.full_pixel = full_pixel
-        self.device = device
-        self.one_hot = torch.eye(classes, device=device)
-        self.neutral_label = torch.full((1, classes), neutral_share, device=device)
+        self.pixels = pixels
+        self.one_hot = torch.eye(classes, device=pixels.device)
+        self.neutral_label = torch.full((1, classes), neutral_share, device=pixels.device)
 
     def pair(self, linear: nn.Linear, batch: Batch) -> Tensor:
         """See Input.pair; batch.positive: images [samples, *shape]."""
         image, amplitude = self._image(linear, batch)
-        labels = torch.cat((batch.labels, batch.negative_labels)).to(self.device)
+        labels = torch.cat((batch.labels, batch.negative_labels)).to(self.pixels.device)
         shown = self.one_hot[labels] * amplitude.repeat(2, 1)
         return image.repeat(2, 1) + self._label(linear, shown)
 
@@ -208,7 +229,7 @@ class ImageInput:
 
     def _image(self, linear: nn.Linear, batch: Batch) -> tuple[Tensor, Tensor]:
         """Give the image's share of the preactivation [samples, units], amplitude [samples, 1]."""
-        pixels = batch.positive.to(self.device, torch.float32).flatten(1) / self.full_pixel
+        pixels = self.pixels(batch.positive).flatten(1)
         if self.prepend:
             pixels = torch.nn.functional.pad(pixels, (self.classes, 0))
         else:
@@ -228,8 +249,9 @@ def make_input(resolved: ResolvedRun, index: int, device: torch.device) -> Input
     if index > 0:
         return ActivityInput(maps, device)
     label, facts = resolved.config.data.label, resolved.facts
+    pixels = Pixels(facts.scale, resolved.config.data.standardize, device)
     if resolved.config.hybrid:
-        return PlainImageInput(maps, facts.scale, device)
+        return PlainImageInput(maps, pixels)
     neutral = resolved.config.training.readout.neutral
     if maps:
         return MapImageInput(
@@ -237,8 +259,7 @@ def make_input(resolved: ResolvedRun, index: int, device: torch.device) -> Input
             label.position == 'planes',
             label.amplitude,
             neutral,
-            facts.scale,
-            device,
+            pixels,
         )
     return ImageInput(
         facts.features,
@@ -246,6 +267,5 @@ def make_input(resolved: ResolvedRun, index: int, device: torch.device) -> Input
         label.position,
         label.amplitude,
         neutral,
-        facts.scale,
-        device,
+        pixels,
     )

@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d, gelu, pad
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.body import Body, build_body
 from dff_nodes.learning.compute import arithmetic, compute_precision
-from dff_nodes.learning.inputs import as_maps, owned
+from dff_nodes.learning.inputs import Pixels, as_maps, owned
 from dff_nodes.learning.layer import Layer, TrainFigures, prefixed, train_figures, without_prefix
 from dff_nodes.learning.optimizers import LayerOptimizer
 from dff_nodes.learning.rules.graph_rule import GraphRule
@@ -36,8 +36,9 @@ class OneStreamLayer(Layer):
         super().__init__(resolved, index, device)
         shape, config = self.shape, self.shape.config
         self.seed, self.index = resolved.config.seed, index
-        self.scale = resolved.facts.scale if index == 0 else None
-        self.standardize = index == 0 and resolved.config.data.standardize
+        self.pixels: Pixels | None = None
+        if index == 0:
+            self.pixels = Pixels(resolved.facts.scale, resolved.config.data.standardize, device)
         own = shape.input_shape
         if shape.carried:
             own = (*own[:2], own[2] - shape.carried)
@@ -136,12 +137,7 @@ class OneStreamLayer(Layer):
     def _arrived(self, batch: Batch) -> Tensor:
         """Copy what arrived: [samples, features], or maps with their channels last in memory."""
         rows = batch.positive
-        if self.scale is None:
-            rows = owned([rows], self.device)
-        else:
-            rows = rows.to(self.device, torch.float32) / self.scale
-            if self.standardize:
-                rows = _standardized(rows)
+        rows = self.pixels(rows) if self.pixels else owned([rows], self.device)
         return as_maps(rows) if rows.dim() == 4 else rows
 
     @torch.no_grad()
@@ -205,13 +201,6 @@ class OneStreamLayer(Layer):
         """See Layer.load_moments."""
         self.steps = int(tensors['steps'])
         self.optimizer.load_state(without_prefix('optimizer', tensors))
-
-
-def _standardized(images: Tensor) -> Tensor:
-    """Bring each image to mean 0 and standard deviation 1 over its numbers."""
-    flat = images.flatten(1)
-    deviation, mean = torch.std_mean(flat, 1, keepdim=True, correction=0)
-    return ((flat - mean) / (deviation + 1e-6)).view_as(images)
 
 
 def _pooled(carried: Tensor, like: Tensor) -> Tensor:

@@ -99,11 +99,6 @@ def _check_two_stream_layer(layer: LayerConfig, field: str) -> None:
 
 
 def _check_streams(config: Config) -> None:
-    if config.streams == 2 and config.data.standardize:
-        raise ConfigError(
-            'data.standardize must be false for rules of two streams, which scale the image '
-            'together with its label'
-        )
     if config.streams == 1 and config.stream.dtype == 'uint8':
         raise ConfigError(
             'stream.dtype uint8 holds activities of two-stream rules, which are not negative and '

@@ -66,8 +66,8 @@ class DataConfig(Section):
     )
     standardize: bool = Field(
         False,
-        description='every image is brought to mean 0 and standard deviation 1 over its numbers; '
-        'for rules of one stream (those of two scale image and label together)',
+        description='every image is brought to mean 0 and standard deviation 1 over its numbers, '
+        'before a class is embedded in it',
     )
     validation_samples: int = Field(
         0,

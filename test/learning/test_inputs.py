@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from dff_nodes.learning.batch import Batch
-from dff_nodes.learning.inputs import ActivityInput, ImageInput
+from dff_nodes.learning.inputs import (
+    ActivityInput,
+    ImageInput,
+    Input,
+    MapImageInput,
+    Pixels,
+    PlainImageInput,
+)
 
 CPU = torch.device('cpu')
 CLASSES = 3
@@ -27,7 +34,8 @@ SETTINGS = [
 
 
 def image_input(position: str, amplitude: float, full_pixel: float) -> ImageInput:
-    return ImageInput(PIXELS, CLASSES, position, amplitude, NEUTRAL, full_pixel, CPU)
+    pixels = Pixels(full_pixel, standardize=False, device=CPU)
+    return ImageInput(PIXELS, CLASSES, position, amplitude, NEUTRAL, pixels)
 
 
 def linear(features: int, random: torch.Generator) -> nn.Linear:
@@ -123,6 +131,28 @@ def test_image_and_label_have_root_mean_square_1_together(
     share = neutral[:, :CLASSES] / amplitudes
     assert share.flatten().tolist() == pytest.approx([NEUTRAL] * 18, rel=1e-5)
     assert torch.equal(neutral[:, CLASSES:], rows[::CLASSES, CLASSES:]), 'one scale for all'
+
+
+@pytest.mark.parametrize('kind', [ImageInput, MapImageInput, PlainImageInput])
+def test_standardized_images_are_what_a_class_is_embedded_in(
+    kind: type, random: torch.Generator
+) -> None:
+    def input_of(pixels: Pixels) -> Input:
+        if kind is PlainImageInput:
+            return PlainImageInput(maps=False, pixels=pixels)
+        if kind is MapImageInput:
+            return MapImageInput(CLASSES, False, 2.0, NEUTRAL, pixels)
+        return ImageInput(PIXELS, CLASSES, 'overwrite', 2.0, NEUTRAL, pixels)
+
+    shown = images(4, 255.0, torch.uint8, random)
+    flat = shown.double().flatten(1)
+    deviation = flat.std(1, correction=0, keepdim=True) + 255e-6
+    ready = ((flat - flat.mean(1, keepdim=True)) / deviation).float().view_as(shown)
+    model = nn.Flatten(1) if kind is MapImageInput else linear(PIXELS, random)
+    with torch.no_grad():
+        found = input_of(Pixels(255.0, standardize=True, device=CPU)).neutral(model, Batch(shown))
+        exact = input_of(Pixels(1.0, standardize=False, device=CPU)).neutral(model, Batch(ready))
+    assert torch.allclose(found, exact, atol=1e-4)
 
 
 def test_pixels_under_the_label_do_not_matter(random: torch.Generator) -> None:

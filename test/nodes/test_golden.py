@@ -92,7 +92,9 @@ def test_every_loss_with_every_kind_of_negatives(dff: Dff, loss: str, negatives:
         ),
         pytest.param({'stream__dtype': 'uint8', 'classification__mode': 'one_pass'}, id='uint8'),
         pytest.param({'stream__window_items': 1, 'seed': 7}, id='window-of-one'),
-        pytest.param({'network': [{'units': 31}]}, id='one-layer'),
+        pytest.param(
+            {'network': [{'units': 31}], 'data__standardize': True}, id='one-layer-standardized'
+        ),
         pytest.param(
             {
                 'network': [
