@@ -218,8 +218,8 @@ class ChapterCoordinatorNode(RunHost):
             )
             for status in self.layers.statuses()
         ]
-        self.task.finish(chapter_result(self.plan, figures, reports), self.emit)
-        self._publish_config(msg.RunConfig.FINISHED)
+        result = chapter_result(self.plan, figures, reports)
+        self._end_run(lambda: self.task.finish(result, self.emit))
 
     def _pause(self) -> None:
         """Let the workers end; each goes on behind its last part."""

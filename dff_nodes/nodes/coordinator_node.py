@@ -306,10 +306,7 @@ class CoordinatorNode(RunHost):
     def _finish(self) -> None:
         self.waiting(None)
         result = build_result(self.resolved, self._figures(), self.layers.reports())
-        reach(FaultPoint.BEFORE_RESULT)
-        self.task.finish(result, self.emit)
-        reach(FaultPoint.AFTER_RESULT)
-        self._publish_config(msg.RunConfig.FINISHED)
+        self._end_run(lambda: self.task.finish(result, self.emit))
 
     def _figures(self) -> RunFigures:
         return RunFigures(

@@ -187,11 +187,7 @@ def _check_run(config: Config, folder: RunFolder) -> None:
     On the coordinator's device only, because the others need not have the data.
     """
     check_memory(run_needs(resolve(config, read_facts(config.data))).devices)
-    if folder.result_file.exists():
-        raise ConfigError(
-            f'run {folder.path} has finished: choose another name for a new one (run:=NAME, the '
-            'same on every device)'
-        )
+    folder.check_not_over()
 
 
 def absolute_namespace(namespace: str) -> str:

@@ -18,7 +18,9 @@ from typing import Any, NoReturn
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 
 from dff_nodes.data.facts import DataError
 from dff_nodes.nodes import compat, qos
@@ -73,6 +75,7 @@ class Participant(Node):
         self._waiting_since = 0.0
         self._rejection_logged_s = 0.0
         self._stop_reason: str | None = None
+        self._asked_to_stop = 0
         self._ended = False
         self._worker: threading.Thread | None = None
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS)
@@ -93,7 +96,9 @@ class Participant(Node):
 
     def stop(self, reason: str) -> None:
         """Ask the node to end; safe in a signal handler, as it takes no lock."""
-        self._stop_reason = self._stop_reason or reason
+        self._asked_to_stop += 1
+        if not self._ended:
+            self._stop_reason = self._stop_reason or reason
 
     def fail(self, error: Exception) -> None:
         """End the node with an error; the first one counts."""
@@ -198,6 +203,18 @@ class Participant(Node):
 
     def at_end(self) -> None:
         """Say the last word; the worker has ended, publishers still work."""
+
+    def await_heard(self, publisher: Publisher, limit_s: float) -> None:
+        """
+        Stay until what was published has arrived everywhere, or a signal says to go.
+
+        The middleware sends in the background, and again what was lost. A node that was killed
+        counts as there until its lease runs out, 20 s later.
+        """
+        asked, limit = self._asked_to_stop, time.monotonic() + limit_s
+        while self._asked_to_stop == asked and time.monotonic() < limit:
+            if publisher.wait_for_all_acked(Duration(seconds=SPIN_S)):
+                return
 
     def diagnose(self, level: bytes, message: str, values: dict[str, Any]) -> None:
         """Publish the node's health on /diagnostics."""

@@ -33,7 +33,7 @@ from dff_nodes.nodes.participant import (
 from dff_nodes.nodes.process import EVENTS_VARIABLE, die_with_parent, prefer_throughput
 from dff_nodes.runs.config import worker_names
 from dff_nodes.runs.config_file import ConfigError
-from dff_nodes.runs.fault_points import arm
+from dff_nodes.runs.fault_points import FaultPoint, arm, reach
 from dff_nodes.runs.incarnation import next_incarnation
 from dff_nodes.runs.journal import Journal
 from dff_nodes.runs.metrics import MetricsFile, NoMetricsFile
@@ -47,6 +47,12 @@ ALIVE_BEATS = 2
 """heartbeats within which one of a node must have come for it to be there"""
 SYNC_S = 0.5
 """between two syncs of the journal"""
+FINISHED_S, ENDED_S = 10.0, 3.0
+"""
+for which the end of a run waits for nodes to hear of it; the first goes through a bad network
+
+A node that does not hear that the run has finished would wait for stream.silence_s, and fail.
+"""
 SILENT_S = 3.0
 """without a heartbeat for so long besides two that may be missed, a node is waited for"""
 
@@ -345,6 +351,19 @@ class RunHost(Participant):
             )
         )
 
+    def _end_run(self, finish: Callable[[], None]) -> None:
+        """
+        Finish the run and tell the nodes; one that dies in between comes back and tells them.
+
+        :param finish: writes the result.
+        """
+        if self.task.training:
+            self._journal({'told': False})
+        reach(FaultPoint.BEFORE_RESULT)
+        finish()
+        reach(FaultPoint.AFTER_RESULT)
+        self._publish_config(msg.RunConfig.FINISHED)
+
     def _report_progress(self) -> None:
         if self._began_s is None:
             self._report_phase(f'waiting for {self.waiting_for}' if self.waiting_for else '')
@@ -373,7 +392,7 @@ class RunHost(Participant):
         self.diagnose(level, text, {'item': self.now_at})
 
     def at_end(self) -> None:
-        """Tell every node how the run ended, and give the middleware time to deliver it."""
+        """Tell every node how the run ended, and stay until they have heard it."""
         self.metrics_file.close()
         error = self.error or (RunFailed(self._stop_reason) if self._stop_reason else None)
         if self.error is None and self.task.training and self._stop_reason in ORDERLY[1:]:
@@ -382,7 +401,17 @@ class RunHost(Participant):
             self._publish_config(msg.RunConfig.FAILED, str(error))
             status = 2 if isinstance(error, ConfigError) else 1
             self.emit({'event': 'error', 'text': str(error), 'status': status})
-        time.sleep(0.3)
+        finished = self._phase_now == msg.RunConfig.FINISHED
+        # Of a run that failed, the node that is the reason will never hear of it.
+        self.await_heard(self._config, FINISHED_S if finished else ENDED_S)
+        if finished and self.task.training:
+            self._journal_told()
+
+    def _journal_told(self) -> None:
+        try:
+            self.task.journal.append({'told': True})
+        except OSError as error:
+            self.get_logger().warning(f'the end of the run cannot be written down: {error}')
 
 
 def run_parameters(node: Participant) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from dff_nodes.runs.memory import peak_rss_mb, rss_mb
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.runs.run_folder import RunFolder
 
+LAST_WORD_S = 3.0
+"""for which a node that fails stays until it is heard"""
 LISTEN_BEATS = 1.5
 """heartbeats within which another node of the same place must be heard"""
 
@@ -346,7 +348,7 @@ class RunMember(Participant):
         # For a node that was replaced another one speaks: its error must not end the run.
         if self.error is not None and not isinstance(self.error, (NoRun, Replaced)):
             self._beat()
-            time.sleep(0.2)  # the middleware sends in the background
+            self.await_heard(self._status, LAST_WORD_S)
 
 
 def node_name(kind: str, arguments: list[str]) -> str:

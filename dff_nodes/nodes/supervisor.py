@@ -102,6 +102,7 @@ class Supervisor:
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()
         self._interrupted = False
         self._told = False
+        self._dismissed = False
 
     def run(self, on_start: Callable[[Supervisor], None] | None = None) -> int:
         """
@@ -165,6 +166,7 @@ class Supervisor:
             self._emit_events(POLL_S)
             if self._interrupted:
                 return self._stop_early()
+            self._dismiss_coordinator()
             status = self.processes['coordinator'].poll()
             if status is not None and 'coordinator' not in self._restart_at:
                 self._reader.join(END_S)  # its last events may still be in the pipe
@@ -182,6 +184,16 @@ class Supervisor:
                     return self.failed['status']
                 self._node_died(name)
             self._restart_due()
+
+    def _dismiss_coordinator(self) -> None:
+        """When all have gone, nobody is left that it has to tell how the run ended."""
+        gone = all(
+            name in {'coordinator', *self._replaced} or process.poll() == 0
+            for name, process in self.processes.items()
+        )
+        if self._told and gone and not self._dismissed:
+            self._dismissed = True
+            self.processes['coordinator'].send_signal(signal.SIGTERM)
 
     def _ended_early(self) -> list[tuple[str, int]]:
         """Give the layers that ended before the run, with their status, each only once."""

@@ -72,6 +72,19 @@ class RunFolder:
         """Read result.json; raises ConfigError if the run did not finish."""
         return _read_json(self.result_file, f'run {self.name} has not finished')
 
+    def check_not_over(self) -> None:
+        """
+        See that there is something left to do.
+
+        :raises ConfigError: if the run has its result, and its nodes know.
+        """
+        told = [record['told'] for record in read_journal(self.journal_file) if 'told' in record]
+        if self.result_file.exists() and all(told[-1:]):
+            raise ConfigError(
+                f'run {self.path} has finished: choose another name for a new one (--name, or '
+                'run:= of the launch file, the same on every device)'
+            )
+
     def write_early_exit(self, calibration: dict[str, Any]) -> None:
         """Write early_exit.json whole."""
         text = json.dumps(calibration, indent=2) + '\n'

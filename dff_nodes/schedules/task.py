@@ -102,11 +102,7 @@ def train_folder(config: str, overrides: list[str], runs: Path, run: str) -> Run
     name = run or default_name(config or None)
     if (runs / name).is_dir():
         folder = open_run(runs / name)
-        if folder.result_file.exists():
-            raise ConfigError(
-                f'run {folder.path} has finished: choose another name for a new one '
-                '(--name, or run:= of the launch file)'
-            )
+        folder.check_not_over()
         if config or overrides:
             changed = load_config(config or folder.config_file, overrides)
             folder.change_config(changed, config or '--set')

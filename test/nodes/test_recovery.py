@@ -550,6 +550,23 @@ def test_a_spare_takes_over_and_the_lost_device_steps_back(
     assert 'this device takes it over' in cluster.dff.finish(spare).errors
 
 
+def test_a_coordinator_comes_back_to_tell_that_the_run_has_finished(
+    cluster: Cluster, expected: Any
+) -> None:
+    plain = cluster.dff
+    fault = {VARIABLE: FAULTS[FaultPoint.AFTER_RESULT]}
+    cluster.dff = Dff(plain.folder, plain.environment | fault)
+    cluster.start_all()
+    assert plain.finish(cluster.processes['coordinator on pi1']).status == -signal.SIGKILL
+    cluster.dff = plain
+    cluster.start('coordinator', 'pi1')
+    assert_same(cluster.result(), expected)
+    layers = [cluster.processes[f'layer_{layer} on pi{layer + 1}'] for layer in range(3)]
+    assert [plain.finish(each).status for each in layers] == [0, 0, 0]
+    again = plain.finish(cluster.start('coordinator', 'pi1'))
+    assert again.status == 2 and 'has finished' in again.errors
+
+
 def test_a_layer_is_not_started_twice(cluster: Cluster) -> None:
     long = CLUSTER.replace('epochs: 8,', 'epochs: 80,')
     (cluster.dff.folder / 'cluster.yaml').write_text(long)
