@@ -14,6 +14,7 @@ from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.layers import GroupOptimizer
 from dff_nodes.runs.memory import keep_buffers
 from dff_nodes.runs.processor import computes_bfloat16
+from dff_nodes.runs.running_config import ComputeConfig
 
 
 def compute_device(wanted: str) -> torch.device:
@@ -44,6 +45,12 @@ def compute_precision(wanted: str, device: torch.device) -> torch.dtype:
         native = torch.cuda.is_bf16_supported(False) if cuda else computes_bfloat16()
         return torch.bfloat16 if native else torch.float32
     return getattr(torch, wanted)
+
+
+def precision_here(config: ComputeConfig) -> str:
+    """Name the precision that a node on this device computes with, for what it reports."""
+    dtype = compute_precision(config.precision, compute_device(config.device))
+    return str(dtype).removeprefix('torch.')
 
 
 def arithmetic(precision: torch.dtype, device: torch.device) -> AbstractContextManager[None]:

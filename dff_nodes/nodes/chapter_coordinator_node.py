@@ -212,6 +212,7 @@ class ChapterCoordinatorNode(RunHost):
                 status.incarnation - 1,
                 status.peak_rss_mb,
                 status.base_rss_mb,
+                status.precision,
                 status.own_accuracy if status.own_accuracy >= 0 else None,
                 status.computing_s,
                 status.waiting_s,

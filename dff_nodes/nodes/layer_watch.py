@@ -130,6 +130,7 @@ class LayerWatch:
                 applied_sha256=status.applied_sha256,
                 peak_rss_mb=status.peak_rss_mb,
                 base_rss_mb=status.base_rss_mb,
+                precision=status.precision,
             )
             for status in (self._statuses[layer] for layer in range(len(self.names)))
         ]

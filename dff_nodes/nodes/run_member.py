@@ -13,7 +13,7 @@ from dff_msgs import msg
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange
 
-from dff_nodes.learning.compute import warm_up
+from dff_nodes.learning.compute import precision_here, warm_up
 from dff_nodes.nodes import messages, qos, soundness
 from dff_nodes.nodes.layer_watch import STATE_NAMES
 from dff_nodes.nodes.participant import PAUSED, NoRun, Participant, Replaced, RunFailed
@@ -72,6 +72,7 @@ class RunMember(Participant):
         self.resolved: ResolvedRun | None = None
         warm_up()
         self.base_rss_mb = rss_mb()
+        self._precision = ''
         self.state = msg.LayerStatus.WAITING
         self._finished = False
         self._coordinator_heard_s = time.monotonic()
@@ -175,6 +176,7 @@ class RunMember(Participant):
         self.run_config = message
         self.run_id = run_id
         self.resolved = resolved
+        self._precision = precision_here(resolved.config.compute)
         self._raise_incarnation(self._saved_incarnation())
         arm(self.me, self.incarnation)
         self._enter()
@@ -337,6 +339,7 @@ class RunMember(Participant):
             rss_mb=rss_mb(),
             peak_rss_mb=peak_rss_mb(),
             base_rss_mb=self.base_rss_mb,
+            precision=self._precision,
         )
         self._fill_status(message)
         return message

@@ -22,7 +22,7 @@ LONGEST_CONFIG = 1_000_000
 MOST_CHECKPOINTS = 1000
 MOST_RESTARTS = 1000
 """that a node may have made unheard; a higher incarnation is no restart but a lie"""
-STATUS_NAMES = ('node', 'host', 'weights_sha256')
+STATUS_NAMES = ('node', 'host', 'weights_sha256', 'precision')
 STATUS_FLOATS = (
     'items_per_second',
     'rss_mb',

@@ -42,6 +42,8 @@ class LayerReport:
     peak_rss_mb: float = 0.0
     base_rss_mb: float = 0.0
     """resident memory with PyTorch loaded and no layer built"""
+    precision: str = ''
+    """of matrix products and convolutions: what compute.precision came to on its device"""
 
 
 @dataclass
@@ -87,6 +89,7 @@ def build_result(
         'peak_rss_mb': {'coordinator': figures.coordinator_peak_rss_mb}
         | {name: each.peak_rss_mb for name, each in named.items()},
         'base_rss_mb': {name: each.base_rss_mb for name, each in named.items()},
+        'precision': {name: each.precision for name, each in named.items()},
         'restarts': {'coordinator': figures.coordinator_restarts}
         | {name: each.restarts for name, each in named.items()},
         'resent_items': {name: each.resent_items for name, each in named.items()},

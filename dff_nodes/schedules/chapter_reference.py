@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
-from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
+from dff_nodes.learning.compute import compute_device, precision_here, prepare_torch, warm_up
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
 from dff_nodes.runs.memory import peak_rss_mb, rss_mb
 from dff_nodes.runs.metrics import MetricsAverage, MetricsFile, MetricsRow
@@ -179,15 +179,14 @@ class ChapterReference:
             peak_rss_mb(),
             [each.weights_sha256() for each in layers],
         )
-        report = WorkerReport(peak_rss_mb=peak_rss_mb(), base_rss_mb=self.base_rss_mb)
+        report = WorkerReport(
+            peak_rss_mb=peak_rss_mb(),
+            base_rss_mb=self.base_rss_mb,
+            precision=precision_here(self.plan.resolved.config.compute),
+        )
         reports = [report for _ in range(self.plan.workers)]
         if self.shard_accuracy:
-            reports = [
-                WorkerReport(
-                    peak_rss_mb=peak_rss_mb(), base_rss_mb=self.base_rss_mb, own_accuracy=each
-                )
-                for each in self.shard_accuracy
-            ]
+            reports = [replace(report, own_accuracy=each) for each in self.shard_accuracy]
         return chapter_result(self.plan, figures, reports)
 
     def _final_layers(self) -> list[Any]:

@@ -25,6 +25,8 @@ class WorkerReport:
     restarts: int = 0
     peak_rss_mb: float = 0.0
     base_rss_mb: float = 0.0
+    precision: str = ''
+    """of matrix products and convolutions: what compute.precision came to on its device"""
     own_accuracy: float | None = None
     """of the final network on this worker's own training data, where that is private"""
     computing_s: float = 0.0
@@ -80,6 +82,7 @@ def chapter_result(
         'peak_rss_mb': {'coordinator': figures.coordinator_peak_rss_mb}
         | {name: each.peak_rss_mb for name, each in named.items()},
         'base_rss_mb': {name: each.base_rss_mb for name, each in named.items()},
+        'precision': {name: each.precision for name, each in named.items()},
         'restarts': {'coordinator': figures.coordinator_restarts}
         | {name: each.restarts for name, each in named.items()},
         'resent_items': {name: each.resent_chunks for name, each in named.items()},

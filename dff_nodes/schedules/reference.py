@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dff_nodes.learning.compute import compute_device, prepare_torch, warm_up
+from dff_nodes.learning.compute import compute_device, precision_here, prepare_torch, warm_up
 from dff_nodes.learning.early_exit import make_early_exit
 from dff_nodes.learning.layer import make_layer
 from dff_nodes.runs.memory import peak_rss_mb, rss_mb
@@ -120,6 +120,7 @@ class ReferenceRun:
                 parameter_bytes=4 * shape.parameters,
                 peak_rss_mb=peak_rss_mb(),
                 base_rss_mb=self.base_rss_mb,
+                precision=precision_here(self.resolved.config.compute),
             )
             for layer, worker, shape in zip(
                 self.layers, self.workers, self.resolved.layers, strict=True

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.ros
 SOFTMAX = {'rule': 'softmax_head'}
 HEAD = {'units': 24, **SOFTMAX}
 PAIR = {'units': 24}
-COMPARED = ('weights_sha256', 'history', 'items', 'config_hash', 'shard_accuracy')
+COMPARED = ('precision', 'weights_sha256', 'history', 'items', 'config_hash', 'shard_accuracy')
 
 
 def reference(folder: Path, overrides: list[str]) -> dict[str, Any]:
@@ -77,6 +77,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             {'units': 30, 'normalization': 'batch', 'rule': 'prototype'},
         ],
         'training': {'epochs': 3, 'batch_size': 64, 'optimizer': 'muon'},
+        'compute': {'precision': 'bfloat16'},
     },
     'federated': {
         'schedule': {'name': 'federated', 'skew': 0.5, 'own_share': 0.3},

@@ -50,6 +50,7 @@ def assert_golden(dff: Dff, arguments: list[str], config: str | None = None) -> 
     assert ros.answer['history'] == expected['history']
     assert ros.answer['items'] == expected['items']
     assert ros.answer['config_hash'] == expected['config_hash']
+    assert ros.answer['precision'] == expected['precision']
     assert all(count > 0 for count in ros.answer['wire_bytes'].values())
 
 
