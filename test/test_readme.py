@@ -26,6 +26,7 @@ ELSEWHERE = {
     'source install/setup.bash': 'test_packaging.py',
     'ros2 launch': 'nodes/test_launch_file.py, where launch_ros is',
     'sudo ./dff lab': 'lab/, as root; on MNIST and with chaos in bench/chaos.py',
+    'sudo ./dff plan': 'lab/test_quota_cost.py and lab/test_message_cost.py, as root',
 }
 """commands that other tests run, and which"""
 LIMIT_S = 400
