@@ -21,6 +21,23 @@ while not os.path.exists(sys.argv[1]):
 print('{json.dumps({'event': 'result'})}')
 """
 """ends its run when there is a file"""
+LINGERING = (
+    COORDINATOR.replace('os, sys', 'os, signal, sys')
+    + """
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(open(sys.argv[1] + '_dismissed', 'w').close()))
+sys.stdout.flush()
+open(sys.argv[1] + '_told', 'w').close()
+time.sleep(30)
+"""
+)
+"""stays in case that somebody has not heard of the end"""
+LAYER = """
+import os, sys, time
+while not os.path.exists(sys.argv[1] + '_told'):
+    time.sleep(0.1)
+time.sleep(0.5)
+"""
+"""ends when the run has ended"""
 
 
 @dataclass(frozen=True)
@@ -39,12 +56,12 @@ class Program:
 class Run:
     """A coordinator and a layer that ends in some way."""
 
-    def __init__(self, folder: Path, layer: str) -> None:
+    def __init__(self, folder: Path, layer: str, coordinator: str = COORDINATOR) -> None:
         self._starts = folder / 'starts'
         self.events: list[dict[str, Any]] = []
         self.supervisor = Supervisor(
             [
-                Program('coordinator', COORDINATOR, self._starts),
+                Program('coordinator', coordinator, self._starts),
                 Program('layer_0', layer, self._starts),
             ],
             '/run',
@@ -89,3 +106,10 @@ def test_a_node_whose_request_was_wrong_is_not_started_again(tmp_path: Path) -> 
     with pytest.raises(NodeDied, match='layer_0 ended with exit status 2; the end of its log'):
         run.supervisor.run()
     assert run.starts('layer_0') == 1
+
+
+def test_a_coordinator_need_not_stay_when_all_others_have_gone(tmp_path: Path) -> None:
+    run = Run(tmp_path, LAYER, LINGERING)
+    (tmp_path / 'done').touch()
+    assert run.supervisor.run() == 0
+    assert (tmp_path / 'done_dismissed').exists()
