@@ -4,17 +4,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import Augmentation, check_augmentation
 from dff_nodes.seeds import generator
 
 EPOCHS_KEPT = 2
+PADDING = {'zero': 'zeros', 'edge': 'border', 'reflect': 'reflection'}
+"""how grid_sample names what is uncovered"""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Batch:
     """Samples of one batch, in memory of their own."""
 
     images: Tensor
-    """uint8 or float32 [samples, *input_shape], shifted, not scaled"""
+    """uint8 or float32 [samples, *input_shape], augmented, not scaled"""
     labels: Tensor
     """int64 [samples]"""
     samples: Tensor
@@ -78,6 +82,11 @@ class Batches:
             random = generator(self.seed, 'shift', epoch, index)
             shifts = torch.randint(-most, most + 1, (count, 2), generator=random)
             images = shifted(images, shifts, self.augmentation.shift_fill)
+        if self.augmentation.rotate_degrees:
+            random = generator(self.seed, 'rotate', epoch, index)
+            shares = 2 * torch.rand(count, dtype=torch.float64, generator=random) - 1
+            angles = shares * math.radians(self.augmentation.rotate_degrees)
+            images = rotated(images, angles, self.augmentation.shift_fill)
         if self.augmentation.flip:
             random = generator(self.seed, 'flip', epoch, index)
             mirrored = torch.rand(count, generator=random) < 0.5
@@ -108,6 +117,28 @@ def shifted(images: Tensor, shifts: Tensor, fill: str = 'zero') -> Tensor:
     windows = padded.unfold(1, height, 1).unfold(2, width, 1).movedim(3, -1)
     corner = margin - shifts
     return windows[torch.arange(samples), corner[:, 0], corner[:, 1]].contiguous()
+
+
+def rotated(images: Tensor, angles: Tensor, fill: str = 'zero') -> Tensor:
+    """Turn every image about its middle; what lies between pixels is interpolated bilinearly.
+
+    :param images: [samples, height, width, channels].
+    :param angles: float64 [samples], radians, anticlockwise.
+    :param fill: of what is uncovered: zero, edge (the outermost pixels) or reflect.
+    :return: contiguous, of the type of images, whose whole numbers are rounded.
+    """
+    height, width = images.shape[1:3]
+    # In units of half a side, which are not alike where an image is no square.
+    across, along = angles.sin() * height / width, angles.sin() * width / height
+    middle = torch.zeros_like(angles)
+    rows = (angles.cos(), -across, middle), (along, angles.cos(), middle)
+    places = torch.stack([torch.stack(row, 1) for row in rows], 1).float()
+    maps = images.permute(0, 3, 1, 2).float()
+    grid = affine_grid(places, list(maps.shape), align_corners=False)
+    turned = grid_sample(maps, grid, padding_mode=PADDING[fill], align_corners=False)
+    if not images.is_floating_point():
+        turned = turned.round()
+    return turned.permute(0, 2, 3, 1).to(images.dtype).contiguous()
 
 
 def _around(size: int, margin: int, fill: str) -> Tensor:

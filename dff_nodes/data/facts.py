@@ -166,6 +166,8 @@ class Augmentation:
     """moved by up to so many whole pixels, down or up, right or left"""
     shift_fill: str = 'zero'
     """what is uncovered: zero, edge or reflect"""
+    rotate_degrees: float = 0.0
+    """turned about their middle by up to this angle, either way"""
     flip: bool = False
     """half of the images are mirrored left to right"""
     cutout_pixels: int = 0
@@ -184,9 +186,8 @@ def check_augmentation(facts: DataFacts, augmentation: Augmentation) -> None:
 
     :raises DataError: naming the field, the value and the limit.
     """
-    asked = {
-        name: getattr(augmentation, name) for name in ('shift_pixels', 'flip', 'cutout_pixels')
-    }
+    names = 'shift_pixels', 'rotate_degrees', 'flip', 'cutout_pixels'
+    asked = {name: getattr(augmentation, name) for name in names}
     for name, value in asked.items():
         if value and len(facts.input_shape) == 1:
             raise DataError(

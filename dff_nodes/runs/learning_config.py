@@ -54,7 +54,14 @@ class DataConfig(Section):
         description='training images are moved by up to this many whole pixels each way',
     )
     shift_fill: Literal['zero', 'edge', 'reflect'] = Field(
-        'zero', description='what a shift uncovers: zeros, the outermost pixels, or a mirror image'
+        'zero', description='what moving uncovers: zeros, the outermost pixels, or a mirror image'
+    )
+    rotate_degrees: float = Field(
+        0.0,
+        ge=0,
+        le=180,
+        description='training images are turned about their middle by up to this angle each way; '
+        'shift_fill says what that uncovers',
     )
     flip: bool = Field(False, description='half of the training images are mirrored left to right')
     cutout_pixels: int = Field(

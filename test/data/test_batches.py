@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dff_nodes.data.batches import Batch, Batches, chunks, shifted
+from dff_nodes.data.batches import Batch, Batches, chunks, rotated, shifted
 from dff_nodes.data.dataset import Dataset, load_dataset
 from dff_nodes.data.facts import Augmentation, DataError, DataFacts
 from dff_nodes.runs.learning_config import DataConfig
@@ -222,6 +224,50 @@ def test_half_of_the_images_are_mirrored() -> None:
     assert 150 < int(mirrored.sum()) < 250
 
 
+@pytest.mark.parametrize('fill', ['zero', 'edge', 'reflect'])
+def test_a_quarter_turn_moves_whole_pixels(fill: str) -> None:
+    images = make_dataset(5, shape=(6, 6, 2)).x_train
+    for turns in range(4):
+        angles = torch.full((5,), turns * math.pi / 2, dtype=torch.float64)
+        assert torch.equal(rotated(images, angles, fill), images.rot90(turns, (1, 2)))
+
+
+def test_no_turn_changes_nothing_where_height_and_width_differ() -> None:
+    images = make_dataset(5, shape=(4, 9, 3)).x_train
+    still = rotated(images, torch.zeros(5, dtype=torch.float64))
+    assert torch.equal(still, images)
+    assert still.is_contiguous()
+
+
+def test_what_turning_uncovers_is_filled() -> None:
+    images = torch.full((1, 8, 8, 1), 7, dtype=torch.uint8)
+    angles = torch.tensor([math.pi / 4], dtype=torch.float64)
+    assert int(rotated(images, angles, 'zero')[0, 0, 0]) == 0
+    for fill in ('edge', 'reflect'):
+        assert rotated(images, angles, fill).eq(7).all()
+
+
+def test_a_rectangle_is_turned_without_being_stretched() -> None:
+    """A quarter turn of a wide image shows its middle square, upright."""
+    images = torch.rand(1, 4, 10, 1)
+    turned = rotated(images, torch.tensor([math.pi / 2], dtype=torch.float64))
+    assert torch.allclose(turned[:, :, 3:7], images[:, :, 3:7].rot90(1, (1, 2)), atol=1e-5)
+    assert not turned[:, :, :3].any()
+
+
+def test_every_image_is_turned_by_an_angle_of_its_own() -> None:
+    dataset = make_dataset(40, shape=(9, 9, 1))
+    settings = Augmentation(rotate_degrees=20)
+    first, again = (Batches(dataset, 40, settings, seed=3).batch(0, 0) for _ in range(2))
+    plain = Batches(dataset, 40, Augmentation(), seed=3).batch(0, 0)
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.samples, plain.samples)
+    changed = (first.images != plain.images).flatten(1).any(1)
+    assert int(changed.sum()) > 30
+    other = Batches(dataset, 40, settings, seed=3).batch(1, 0)
+    assert not torch.equal(first.images, other.images)
+
+
 def test_a_square_is_cut_out_at_a_place_of_each_images_own() -> None:
     dataset = make_dataset(300, shape=(8, 8, 1))
     images = Batches(dataset, 300, Augmentation(cutout_pixels=4), seed=1).batch(0, 0).images
@@ -235,7 +281,7 @@ def test_a_square_is_cut_out_at_a_place_of_each_images_own() -> None:
     assert len({tuple(hole.nonzero()[0].tolist()) for hole in holes}) > 20
 
 
-@pytest.mark.parametrize('setting', [{'flip': True}, {'cutout_pixels': 3}])
+@pytest.mark.parametrize('setting', [{'flip': True}, {'cutout_pixels': 3}, {'rotate_degrees': 5}])
 def test_only_images_are_augmented(setting: dict[str, int]) -> None:
     with pytest.raises(DataError, match='which are no images'):
         Batches(make_dataset(20, shape=(7,)), 4, Augmentation(**setting), seed=0)

@@ -171,6 +171,7 @@ def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str, ...]) -> None:
             data__shift_pixels=1,
             data__shift_fill='reflect',
             data__cutout_pixels=2,
+            data__rotate_degrees=15,
             data__standardize=True,
             stream__dtype='float16',
             classification__layers='last',
