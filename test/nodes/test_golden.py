@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.ros
 
 LOSSES = ('threshold', 'symba', 'swish')
 NEGATIVES = ('fixed', 'random', 'adaptive')
+PAIRED = tuple(zip(LOSSES, NEGATIVES, strict=True))
 
 
 def network(*layers: dict[str, Any]) -> list[dict[str, Any]]:
@@ -54,8 +56,14 @@ def assert_golden(dff: Dff, arguments: list[str], config: str | None = None) -> 
     assert all(count > 0 for count in ros.answer['wire_bytes'].values())
 
 
-@pytest.mark.parametrize('negatives', NEGATIVES)
-@pytest.mark.parametrize('loss', LOSSES)
+@pytest.mark.parametrize(
+    ('loss', 'negatives'),
+    [
+        # Each of both once; all nine pairs take a minute more.
+        pytest.param(*pair, marks=[pytest.mark.slow] if pair not in PAIRED else [])
+        for pair in product(LOSSES, NEGATIVES)
+    ],
+)
 def test_every_loss_with_every_kind_of_negatives(dff: Dff, loss: str, negatives: str) -> None:
     assert_golden(
         dff,
