@@ -76,10 +76,13 @@ class RunFolder:
         """
         See that there is something left to do.
 
-        :raises ConfigError: if the run has its result, and its nodes know.
+        :raises ConfigError: if the run has its result, and its coordinator has told the nodes.
         """
-        told = [record['told'] for record in read_journal(self.journal_file) if 'told' in record]
-        if self.result_file.exists() and all(told[-1:]):
+        # Of a run in one process the journal says nothing: there was nobody to tell.
+        told = True
+        for record in read_journal(self.journal_file):
+            told = record.get('told', told)
+        if self.result_file.exists() and told:
             raise ConfigError(
                 f'run {self.path} has finished: choose another name for a new one (--name, or '
                 'run:= of the launch file, the same on every device)'

@@ -223,6 +223,7 @@ def test_two_streams_through_convolutions(dff: Dff) -> None:
             training__epochs=1,
             training__negatives__mode='adaptive',
             data__label={'position': 'planes', 'amplitude': 2},
+            data__standardize=True,
         ),
     )
 
