@@ -209,6 +209,7 @@ def test_hybrid_negatives(dff: Dff) -> None:
             network=network({}, {}),
             training__epochs=2,
             training__negatives__mode='hybrid',
+            data__standardize=True,
             classification__mode='one_pass',
         ),
     )
