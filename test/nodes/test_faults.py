@@ -117,7 +117,7 @@ space = sys.argv[1]
 items = node.create_publisher(Activations, f'{space}/layer_1/input', qos.bulk(4))
 credits = node.create_publisher(Credit, f'{space}/layer_1/credit', qos.CREDIT)
 scores = node.create_publisher(Goodness, f'{space}/goodness', qos.bulk(8))
-while items.get_subscription_count() < 1 or scores.get_subscription_count() < 1:
+while min(each.get_subscription_count() for each in (items, credits, scores)) < 1:
     time.sleep(0.05)
 nan = array('B', b'\\x00\\x00\\xc0\\x7f' * 64 * 64)
 wrong = [
