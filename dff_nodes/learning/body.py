@@ -19,6 +19,7 @@ from dff_nodes.runs.layers import (
     LayerConfig,
     PoolPart,
     TorchvisionLayer,
+    has_bias,
 )
 from dff_nodes.runs.rules import Shape
 from dff_nodes.runs.shapes import part_outcome
@@ -99,7 +100,7 @@ def build_body(layer: LayerConfig, shape: Shape, seed: int, *purpose: str | int)
 def _build_part(part: AnyPart, shape: Shape) -> list[nn.Module]:
     if isinstance(part, PoolPart):
         return [nn.MaxPool2d(part.size) if part.mode == 'max' else nn.AvgPool2d(part.size)]
-    bias = part.normalization != 'batch'
+    bias = has_bias(part)
     activation = ACTIVATIONS[part.activation]()
     if isinstance(part, DensePart):
         flat: list[nn.Module] = [ChannelsLastFlatten()] if len(shape) == 3 else []

@@ -219,6 +219,16 @@ class ConvolutionLayer(StemSettings, ConvolutionPart):
 AnyPart = Annotated[DensePart | ConvolutionPart | PoolPart, Field(discriminator='type')]
 
 
+def has_bias(part: DensePart | ConvolutionPart) -> bool:
+    """
+    Whether a part learns an offset for each output.
+
+    Batch normalisation that comes before the nonlinearity takes any offset out again and has its
+    own; behind the nonlinearity it does not replace one.
+    """
+    return part.normalization != 'batch' or part.order == 'activation_norm'
+
+
 class BlockLayer(StemSettings):
     """Several parts with ordinary backpropagation between them, one loss at their end."""
 

@@ -20,6 +20,7 @@ from dff_nodes.runs.layers import (
     PoolPart,
     StemSettings,
     TorchvisionLayer,
+    has_bias,
 )
 from dff_nodes.runs.rules import Shape
 
@@ -104,7 +105,7 @@ def part_outcome(part: AnyPart, shape: Shape, field: str) -> Outcome:
     if isinstance(part, DensePart):
         weights = math.prod(shape) * part.units
         norm = 2 * part.units if part.normalization != 'none' else 0
-        bias = part.units if part.normalization != 'batch' else 0
+        bias = part.units if has_bias(part) else 0
         widest = max(part.units, math.prod(shape))
         return Outcome((part.units,), weights + bias + norm, weights, widest, weights)
     return _through_convolution(part, shape, field)
@@ -135,7 +136,7 @@ def _through_convolution(part: ConvolutionPart, shape: Shape, field: str) -> Out
         height, width = _pooled(height, width, part.pool, f'{field}.pool')
     weights = part.channels * (channels // part.groups) * part.kernel**2
     norm = 2 * part.channels if part.normalization != 'none' else 0
-    bias = part.channels if part.normalization != 'batch' else 0
+    bias = part.channels if has_bias(part) else 0
     shape = (height, width, part.channels)
     return Outcome(shape, weights + bias + norm, weights, widest, places * weights)
 
