@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
+from torch.nn.functional import cross_entropy
 
+from dff_nodes.learning.rules.grid_average import GridAverage
 from dff_nodes.learning.rules.local_rule import LocalRule, Setting, Step
 from dff_nodes.runs.rules import HeadRule, head_features, head_grid
 
@@ -16,7 +17,7 @@ def flat_features(output: Tensor, setting: Setting[HeadRule]) -> Tensor:
     if output.dim() == 2:
         return output
     grid = head_grid(setting.output_shape, setting.rule.head_inputs)
-    return adaptive_avg_pool2d(output, grid).flatten(1)
+    return GridAverage.apply(output, grid).flatten(1)
 
 
 def zero_head(setting: Setting[HeadRule]) -> nn.Linear:

@@ -8,8 +8,9 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, layer_norm
+from torch.nn.functional import cross_entropy, layer_norm
 
+from dff_nodes.learning.rules.grid_average import GridAverage
 from dff_nodes.learning.rules.local_rule import LocalRule, Setting, Step
 from dff_nodes.runs.rules import SpatialGoodnessRule
 
@@ -41,7 +42,7 @@ class SpatialGoodness(LocalRule):
         return self._logits(output).log_softmax(1)
 
     def _logits(self, output: Tensor) -> Tensor:
-        energies = adaptive_avg_pool2d(output.square(), self.grid).flatten(1)
+        energies = GridAverage.apply(output.square(), self.grid).flatten(1)
         return energies @ self.fixed
 
     def passed(self, output: Tensor) -> Tensor:
