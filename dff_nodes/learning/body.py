@@ -141,11 +141,16 @@ def _norm(kind: str, channels: int, groups: int, *, maps: bool) -> list[nn.Modul
         return [nn.GroupNorm(groups, channels)]
     if kind == 'layer':
         return [LayerNorm(channels, maps)]
-    batch = nn.BatchNorm2d if maps else nn.BatchNorm1d
-    norm = batch(channels, momentum=NORM_MOMENTUM)
+    return [batch_norm(channels, maps=maps)]
+
+
+def batch_norm(channels: int, *, maps: bool) -> nn.BatchNorm1d | nn.BatchNorm2d:
+    """Make a batch normalisation of features or maps whose state is floats alone."""
+    kind = nn.BatchNorm2d if maps else nn.BatchNorm1d
+    norm = kind(channels, momentum=NORM_MOMENTUM)
     # With a fixed momentum the count of batches decides nothing, and it is no float.
     norm.num_batches_tracked = None
-    return [norm]
+    return norm
 
 
 @torch.no_grad()

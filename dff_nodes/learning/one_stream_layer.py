@@ -83,7 +83,8 @@ class OneStreamLayer(Layer):
             self.stem.fit(arrived)
         learns = self.learns
         # A single sample has no deviation to normalise by: the running ones serve.
-        self.body.train(learns and batch.samples > 1)
+        for module in (self.body, self.rule):
+            module.train(learns and batch.samples > 1)
         own, carried = self._parted(arrived)
         labels = batch.labels.to(self.device)
         with torch.set_grad_enabled(learns):
@@ -129,7 +130,8 @@ class OneStreamLayer(Layer):
     @torch.no_grad()
     def _as_trained(self, batch: Batch) -> tuple[Batch, Tensor]:
         """Give what passes on, and the output, with running statistics and no dropout."""
-        self.body.eval()
+        for module in (self.body, self.rule):
+            module.eval()
         own, carried = self._parted(self._arrived(batch))
         output = self._output(own, carried)
         return Batch(self._to_wire(self._passed(output, own, carried))), output

@@ -122,14 +122,44 @@ class HeadRule(Rule):
 
 class SoftmaxHeadRule(HeadRule):
     """
-    Cross-entropy of a linear head.
+    Cross-entropy of a class head: linear, or with a hidden layer of its own.
 
     The performance-optimised layers of PFF (2404.08573), local `pred` (1901.06656) and
-    Mono-Forward (2501.09238).
+    Mono-Forward (2501.09238). A hidden layer (Belilovsky et al. 1812.11446: auxiliary problems of
+    more than one layer) lets the classes be less than linearly separable, so that a layer need
+    not throw away what the ones behind it could use.
     """
 
     name: Literal['softmax_head'] = 'softmax_head'
     implementation = 'dff_nodes.learning.rules.softmax_head:SoftmaxHead'
+    hidden: int = Field(
+        0,
+        ge=0,
+        le=65536,
+        description='outputs of a hidden layer of the head, of maps a 3x3 convolution over the '
+        'grid, batch-normalised, with GELU; 0: a linear head',
+    )
+
+    def hidden_shape(self, output_shape: Shape) -> Shape:
+        """Shape of what the hidden layer gives."""
+        if len(output_shape) == 1:
+            return (self.hidden,)
+        return (*head_grid((*output_shape[:2], self.hidden), self.head_inputs), self.hidden)
+
+    def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:
+        """See Rule.parameters."""
+        if not self.hidden:
+            return super().parameters(input_shape, output_shape, classes)
+        inputs = output_shape[-1] * (9 if len(output_shape) == 3 else 1)
+        behind = math.prod(self.hidden_shape(output_shape))
+        return (inputs + 2) * self.hidden + (behind + 1) * classes
+
+    def macs(self, output_shape: Shape, classes: int) -> int:
+        """See Rule.macs."""
+        if not self.hidden:
+            return super().macs(output_shape, classes)
+        inputs = output_shape[-1] * (9 if len(output_shape) == 3 else 1)
+        return math.prod(self.hidden_shape(output_shape)) * (inputs + classes)
 
 
 class PredSimRule(HeadRule):
@@ -249,19 +279,25 @@ class ContrastSelfRule(HeadRule):
     """
     Unsupervised: a sample with itself against a sample with another, SCFF 2409.11593.
 
-    The same weights see both, so their outputs are added. A linear read-out learns the classes
-    from what passes on; no gradient of it reaches the layer.
+    The same weights see both, so their outputs are added. The published maps are linear
+    (`activation: none`): goodness rectifies them itself. Published are pairs that travel from
+    layer to layer; here samples do, and every layer pairs them anew. A linear read-out learns the
+    classes from what passes on; no gradient of it reaches the layer.
     """
 
     name: Literal['contrast_self'] = 'contrast_self'
     implementation = 'dff_nodes.learning.rules.contrast_self:ContrastSelf'
+    pairs: Literal['sum', 'standardized'] | None = Field(
+        None,
+        description='sum: of both outputs, where two different samples make a smaller one; '
+        'standardized: the sum of both inputs is brought to mean 0 and deviation 1, so that pairs '
+        'differ in direction alone; default sum for layer 0 and standardized behind it',
+    )
     theta_positive: float = Field(
         4.0, ge=0, le=1000, description='goodness of positives aims above'
     )
     theta_negative: float = Field(6.0, ge=0, le=1000, description='of negatives, below')
-    penalty: float = Field(
-        0.0, ge=0, le=1000, description='weight of the root mean square of positive goodness'
-    )
+    penalty: float = Field(0.0, ge=0, le=1000, description='weight of the goodness of positives')
 
 
 class ReconstructRule(HeadRule):

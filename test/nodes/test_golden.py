@@ -188,7 +188,7 @@ def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str, ...]) -> None:
 
 
 def test_bfloat16(dff: Dff) -> None:
-    rule = {'rule': 'softmax_head'}
+    rule = {'rule': {'name': 'softmax_head', 'hidden': 16}}
     conv = {'type': 'conv', 'channels': 12, 'activation': 'gelu', **rule}
     assert_golden(
         dff,

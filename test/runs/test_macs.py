@@ -19,6 +19,7 @@ from dff_nodes.runs.resolve import ResolvedRun, resolve
 
 CONV = {'type': 'conv', 'channels': 20, 'rule': 'softmax_head'}
 PLAIN = {'normalization': 'none', 'initialization': 'lecun', 'rule': 'swish'}
+HIDDEN = {'name': 'softmax_head', 'hidden': 12, 'head_inputs': 50}
 ONE_PASS = {'classification': {'mode': 'one_pass'}}
 PLANES = {'data': {'label': {'position': 'planes'}}}
 NETWORKS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
@@ -29,6 +30,10 @@ NETWORKS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     'two streams of maps': ([CONV | PLAIN, CONV | PLAIN | {'pool': 2}], PLANES),
     'maps': ([CONV | {'stem': 'whiten'}, CONV | {'pool': 2, 'groups': 4}], {}),
     'auxiliary convolution': ([CONV | {'rule': {'name': 'block_goodness', 'kernel': 3}}], {}),
+    'heads with a hidden layer': (
+        [CONV | {'rule': HIDDEN}, {'units': 30, 'rule': HIDDEN}],
+        {},
+    ),
     'patches': ([CONV | {'rule': 'spatial_goodness'}], {}),
     'block': ([{'type': 'block', 'parts': [{'units': 9, 'type': 'dense'}] * 2}], {}),
     'block behind a stem': (

@@ -20,10 +20,9 @@ def flat_features(output: Tensor, setting: Setting[HeadRule]) -> Tensor:
     return GridAverage.apply(output, grid).flatten(1)
 
 
-def zero_head(setting: Setting[HeadRule]) -> nn.Linear:
+def zero_linear(features: int, classes: int) -> nn.Linear:
     """Make a linear class head that begins with no opinion."""
-    features = head_features(setting.output_shape, setting.rule.head_inputs)
-    head = nn.Linear(features, setting.classes)
+    head = nn.Linear(features, classes)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return head
@@ -34,7 +33,8 @@ class HeadedRule(LocalRule):
 
     def __init__(self, setting: Setting[HeadRule]) -> None:
         super().__init__(setting)
-        self.head = zero_head(setting)
+        features = head_features(setting.output_shape, setting.rule.head_inputs)
+        self.head = zero_linear(features, setting.classes)
 
     def scores(self, output: Tensor) -> Tensor:
         """See LocalRule.scores."""
