@@ -26,16 +26,18 @@ ONE_STREAM = sorted(
 )
 """but for the rule of graph layers, see test_class_nodes.py"""
 MAPS_ONLY = ('spatial_goodness',)
+AnyRule = str | dict[str, Any]
+HIDDEN: AnyRule = {'name': 'softmax_head', 'hidden': 24, 'head_inputs': 150}
 CASES = [
-    (rule, kind)
-    for rule in ONE_STREAM
+    pytest.param(rule, kind, id=f'{name}-{kind}')
+    for name, rule in [(rule, rule) for rule in ONE_STREAM] + [('hidden', HIDDEN)]
     for kind in ('dense', 'conv')
-    if kind == 'conv' or rule not in MAPS_ONLY
+    if kind == 'conv' or name not in MAPS_ONLY
 ]
 
 
 @pytest.mark.parametrize(('rule', 'kind'), CASES)
-def test_a_layer_learns_real_digits(rule: str, kind: str) -> None:
+def test_a_layer_learns_real_digits(rule: AnyRule, kind: str) -> None:
     layer, batches = one_layer(rule, kind), digits()
     before = accuracy(layer, batches)
     losses = train(layer, batches, range(4 * batches.per_epoch))
@@ -46,7 +48,7 @@ def test_a_layer_learns_real_digits(rule: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(('rule', 'kind'), CASES)
-def test_a_layer_goes_on_from_its_state_as_if_it_had_not_stopped(rule: str, kind: str) -> None:
+def test_a_layer_goes_on_from_its_state_as_if_it_had_not_stopped(rule: AnyRule, kind: str) -> None:
     settings = {'dropout': 0.2, 'optimizer': {'name': 'muon', 'learning_rate': 0.05}}
     whole, first, second = (one_layer(rule, kind, **settings) for _ in range(3))
     batches = digits()
@@ -60,7 +62,7 @@ def test_a_layer_goes_on_from_its_state_as_if_it_had_not_stopped(rule: str, kind
 
 
 @pytest.mark.parametrize(('rule', 'kind'), CASES)
-def test_the_parameters_are_counted_right(rule: str, kind: str) -> None:
+def test_the_parameters_are_counted_right(rule: AnyRule, kind: str) -> None:
     layer = one_layer(rule, kind)
     modules = nn.ModuleList([layer.body, layer.rule])
     assert layer.shape.parameters == sum(each.numel() for each in modules.parameters())
@@ -136,6 +138,15 @@ def test_softmax_head_averages_maps_over_a_grid() -> None:
     assert torch.allclose(loss, cross_entropy_by_hand(rule.head(cells), LABELS))
 
 
+def test_a_hidden_layer_of_the_head_sees_the_grid() -> None:
+    rule, output = made_rule('softmax_head', (4, 4, 6), hidden=6, head_inputs=24), maps()
+    cells = output.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
+    seen = nn.functional.gelu(rule.hidden.norm(rule.hidden.map(cells))).flatten(1)
+    loss, _ = rule.loss(step_of(output, LABELS))
+    assert seen.shape == (4, 24)
+    assert torch.allclose(loss, cross_entropy_by_hand(rule.head(seen), LABELS))
+
+
 def test_pred_sim_matches_similarities() -> None:
     rule = made_rule('pred_sim', (6,), beta=1.0)
     output = torch.randn(4, 6, generator=torch.Generator().manual_seed(2))
@@ -178,17 +189,35 @@ def test_contrastive_is_the_supervised_contrastive_loss() -> None:
     assert torch.allclose(rule.own_loss(step_of(output, LABELS)), torch.as_tensor(total))
 
 
-def test_contrast_self_pairs_each_sample_with_itself_and_with_another() -> None:
-    rule = made_rule('contrast_self', (5,), theta_positive=2.0, theta_negative=3.0)
+def goodness_of(output: Tensor) -> Tensor:
+    return output.clamp_min(0).square().mean(1)
+
+
+@pytest.mark.parametrize('pairs', ['sum', 'standardized'])
+def test_contrast_self_pairs_each_sample_with_itself_and_with_another(pairs: str) -> None:
+    rule = made_rule('contrast_self', (6,), theta_positive=2.0, theta_negative=3.0, pairs=pairs)
     inputs = torch.randn(2, 5, generator=torch.Generator().manual_seed(2))
-    loss = rule.own_loss(step_of(inputs, LABELS[:2], inputs))
-
-    def goodness(x: Tensor) -> Tensor:
-        return x.clamp_min(0).square().mean(1)
-
-    positive, negative = goodness(2 * inputs), goodness(inputs + inputs[[1, 0]])
+    body = nn.Linear(5, 6)
+    loss = rule.own_loss(Step(body, inputs, body(inputs), LABELS[:2], 0))
+    both = inputs.sum(0, keepdim=True)
+    if pairs == 'sum':
+        positive = goodness_of(body(inputs) + body(inputs))
+        negative = goodness_of(body(inputs) + body(inputs[[1, 0]]))
+    else:
+        positive = goodness_of(body(inputs))
+        negative = goodness_of(body((both - both.mean()) / both.std(correction=0)))
     wanted = torch.log1p((2 - positive).exp()) + torch.log1p((negative - 3).exp())
-    assert torch.allclose(loss, wanted.mean())
+    assert torch.allclose(loss, wanted.mean(), atol=1e-5)
+
+
+def test_contrast_self_passes_on_the_standardised_triangle() -> None:
+    rule = made_rule('contrast_self', (6,))
+    output = torch.randn(4, 6, generator=torch.Generator().manual_seed(2))
+    triangle = (output - output.mean(1, keepdim=True)).clamp_min(0)
+    passed = rule.passed(output)
+    assert torch.allclose(passed.mean(1), torch.zeros(4), atol=1e-5)
+    for ours, published in zip(passed, triangle, strict=True):
+        assert torch.corrcoef(torch.stack((ours, published)))[0, 1] > 0.9999
 
 
 def test_reconstruct_restores_the_input() -> None:

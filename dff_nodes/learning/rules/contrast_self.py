@@ -8,18 +8,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+from dff_nodes.learning.inputs import standardized
 from dff_nodes.learning.rules.heads import ReadoutRule
-from dff_nodes.learning.rules.local_rule import Step
+from dff_nodes.learning.rules.local_rule import Setting, Step
+from dff_nodes.runs.rules import ContrastSelfRule
 
 
 class ContrastSelf(ReadoutRule):
     """
     See runs.rules.ContrastSelfRule.
 
-    The pair [x, x'] goes through the same weights twice and is added, so the layer's map of
-    x + x' is its goodness; the other sample is a neighbour in the batch, at a distance that
-    changes with each step.
+    The other sample is a neighbour in the batch, at a distance that changes with each step.
     """
+
+    def __init__(self, setting: Setting[ContrastSelfRule]) -> None:
+        super().__init__(setting)
+        default = 'sum' if setting.index == 0 else 'standardized'
+        self.pairs = setting.rule.pairs or default
 
     def own_loss(self, step: Step) -> Tensor:
         """See ReadoutRule.own_loss."""
@@ -27,23 +32,26 @@ class ContrastSelf(ReadoutRule):
         random = self.setting.random('distance', step.number)
         distance = int(torch.randint(1, max(2, samples), (), generator=random))
         others = step.input.roll(distance, 0)
-        positive = self._goodness(step.body(step.input + step.input))
-        negative = self._goodness(step.body(step.input + others))
+        if self.pairs == 'sum':
+            # Twice the map of the mean is the sum of both maps.
+            positive, negative = 2 * step.output, 2 * step.body((step.input + others) / 2)
+        else:
+            positive, negative = step.output, step.body(standardized(step.input + others))
+        above, below = _goodness(positive), _goodness(negative)
         rule = self.setting.rule
-        loss = softplus(rule.theta_positive - positive) + softplus(negative - rule.theta_negative)
-        return loss.mean() + rule.penalty * positive.square().mean().sqrt()
-
-    @staticmethod
-    def _goodness(output: Tensor) -> Tensor:
-        return relu(output).square().flatten(1).mean(1)
+        loss = softplus(rule.theta_positive - above) + softplus(below - rule.theta_negative)
+        return loss.mean() + rule.penalty * above.mean()
 
     def passed(self, output: Tensor) -> Tensor:
         """
-        Standardise each sample, with the published triangle nonlinearity.
+        Give the published triangle nonlinearity of each sample, standardised.
 
-        Numbers below the sample's mean are silent, so that what passes on is sparse.
+        What is below the sample's mean is silent.
         """
         flat = output.flatten(1)
         above = relu(flat - flat.mean(1, keepdim=True))
-        scale = above.square().mean(1, keepdim=True).sqrt() + 1e-6
-        return (above / scale).view_as(output)
+        return standardized(above).view_as(output)
+
+
+def _goodness(output: Tensor) -> Tensor:
+    return relu(output).square().flatten(1).mean(1)
