@@ -65,11 +65,15 @@ class Batches:
         """
         if not 0 <= index < self.per_epoch:
             raise IndexError(f'an epoch has batches 0 to {self.per_epoch - 1}, got {index}')
-        start = index * self.batch_size
-        samples = self._order(epoch)[start : start + self.batch_size].clone()
+        samples = self.samples(epoch, index)
         images = self.dataset.x_train.index_select(0, samples)
         images = self._augmented(images, epoch, index)
         return Batch(images, self.dataset.y_train[samples], samples)
+
+    def samples(self, epoch: int, index: int) -> Tensor:
+        """Which samples a batch holds: int64 [samples], in memory of its own."""
+        start = index * self.batch_size
+        return self._order(epoch)[start : start + self.batch_size].clone()
 
     def _draw_order(self, epoch: int) -> Tensor:
         """Draw the order of an epoch: int64 [train_samples]."""

@@ -58,6 +58,28 @@ def joined(batches: list[Batch]) -> Batch:
     )
 
 
+def picked(batches: list[Batch], places: Tensor) -> Batch:
+    """
+    Take samples out of batches of the same kind, one candidate each.
+
+    :param places: int64 [samples], positions in all batches one behind the other; all but the
+        last are equally long.
+    """
+    batch, place = places // batches[0].samples, places % batches[0].samples
+
+    def rows(name: str) -> Tensor | None:
+        parts = [getattr(each, name) for each in batches]
+        if parts[0] is None:
+            return None
+        taken = parts[0].new_empty((len(places), *parts[0].shape[1:]))
+        for index, part in enumerate(parts):
+            here = batch == index
+            taken[here] = part[place[here]]
+        return taken
+
+    return Batch(rows('positive'), rows('negative'), rows('labels'), rows('negative_labels'))
+
+
 def parted(batch: Batch, samples: int) -> list[Batch]:
     """Cut a batch into views of at most so many samples, as before they were joined."""
 

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from dff_nodes.data.facts import DataFacts
+from dff_nodes.data.facts import Augmentation, DataFacts
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig
@@ -109,6 +110,8 @@ def _check_streams(config: Config) -> None:
 def _check_chapters(resolved: ResolvedRun) -> None:
     """Refuse shares of the data, and negatives of them, that no worker could train on."""
     config, workers = resolved.config, resolved.config.workers
+    if getattr(config.schedule, 'arrivals', 'each_epoch') == 'each_chapter':
+        _check_images_stay(config)
     if config.schedule.name != 'federated':
         return
     least = resolved.shard_samples(workers - 1)
@@ -129,6 +132,17 @@ def _check_chapters(resolved: ResolvedRun) -> None:
             raise ConfigError(
                 f'network[{index}].epochs must be left out of the federated schedule, whose '
                 'epochs differ from worker to worker'
+            )
+
+
+def _check_images_stay(config: Config) -> None:
+    """What arrives can serve several epochs only if these see the same images."""
+    for name, off in asdict(Augmentation()).items():
+        value = getattr(config.data, name)
+        if name != 'shift_fill' and value != off:
+            raise ConfigError(
+                f"schedule.arrivals must be 'each_epoch' where training images are augmented "
+                f"(data.{name} is {value!r}), got 'each_chapter'"
             )
 
 

@@ -55,6 +55,12 @@ class ChapterSchedule(Schedule):
         'not computed anew for the next, if a chapter of it needs at most so much memory, MB',
         json_schema_extra=NO_EFFECT,
     )
+    arrivals: Literal['each_epoch', 'each_chapter'] = Field(
+        'each_epoch',
+        description='how often a worker computes what arrives at a layer: each_chapter once, and '
+        'keeps all of it for all epochs of the chapter, which takes memory and saves time where '
+        'a chapter has several; for training images that are not augmented',
+    )
 
 
 class SequentialSchedule(ChapterSchedule):

@@ -87,7 +87,7 @@ def _worker(plan: ChapterPlan, worker: int) -> NodeMemory:
         window_mb=_held_part_bytes(plan, worker, trained) / 1e6,
         replay_mb=0.0,
         data_mb=_worker_data_bytes(plan, worker) / 1e6,
-        cache_mb=_cached_bytes(plan) / 1e6,
+        cache_mb=_cached_bytes(plan, trained) / 1e6,
     )
 
 
@@ -139,21 +139,10 @@ def _worker_data_bytes(plan: ChapterPlan, worker: int) -> int:
     return whole + share * facts.features * DTYPE_BYTES[facts.dtype]
 
 
-def _cached_bytes(plan: ChapterPlan) -> int:
-    """Give the largest of what may arrive at a layer in a chapter and fits schedule.cache_mb."""
-    if plan.schedule.name == 'single_layer':
-        return 0
-    sizes = [arriving_bytes(plan, layer) for layer in range(plan.layers)]
-    return max((size for size in sizes if size <= plan.schedule.cache_mb * 1e6), default=0)
-
-
-def arriving_bytes(plan: ChapterPlan, layer: int) -> int:
-    """All samples of a chapter, as they arrive at a layer."""
-    resolved = plan.resolved
-    rows = 1 if layer == 0 else resolved.config.streams
-    rows += resolved.config.has_readout
-    samples = resolved.chapter_samples(0) * plan.epochs_each
-    return samples * rows * resolved.row_bytes(layer)
+def _cached_bytes(plan: ChapterPlan, trained: range) -> int:
+    """Give the largest of what is kept of all that arrives at a layer in a chapter."""
+    kept = [layer for layer in trained if plan.keeps_arrivals(layer)]
+    return max((plan.arriving_bytes(layer) for layer in kept), default=0)
 
 
 def _coordinator(plan: ChapterPlan) -> NodeMemory:

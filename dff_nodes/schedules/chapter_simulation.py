@@ -8,7 +8,6 @@ from dff_nodes.runs.chunks import CHUNK_BYTES
 from dff_nodes.runs.config import worker_names
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.runs.traffic import COORDINATOR
-from dff_nodes.schedules.chapter_footprint import arriving_bytes
 from dff_nodes.schedules.chapter_traffic import Transfer, transfers_of, transfers_to_coordinator
 from dff_nodes.schedules.chapters import ChapterPlan, Need, Part, part_bytes
 from dff_nodes.schedules.simulation_parts import Cluster
@@ -49,12 +48,13 @@ class ChapterModel:
         first = self._cached_depth(part.layer)
         readout = self.resolved.config.has_readout
         samples = self.resolved.chapter_samples(part.chapter)
-        blocks = plan.epochs_each * samples / self.times.block_samples
+        blocks = plan.passes * samples / self.times.block_samples
         passed = sum(
             each.pass_on + readout * each.pass_neutral for each in layers[first : part.layer]
         )
         drawn = self.times.batch if first == 0 and not self._caches(part.layer) else 0.0
-        return self.resolved.chapter_steps(part.chapter) * drawn + blocks * passed
+        steps = self.resolved.chapter_steps(part.chapter) * plan.passes / plan.epochs_each
+        return steps * drawn + blocks * passed
 
     def train_seconds(self, part: Part) -> float:
         """Time of a part's training steps, or to choose negatives, and to keep it, s."""
@@ -71,9 +71,8 @@ class ChapterModel:
         return layer > 0 and self._is_cached(0)
 
     def _is_cached(self, layer: int) -> bool:
-        if self.plan.schedule.name == 'single_layer':
-            return False
-        return arriving_bytes(self.plan, layer) <= self.plan.schedule.cache_mb * 1e6
+        """Whether the worker of the next layer has what arrived at this one."""
+        return self.plan.schedule.name != 'single_layer' and self.plan.keeps_arrivals(layer)
 
     def _cached_depth(self, layer: int) -> int:
         """Give the last layer before this one whose arriving samples are at hand."""
@@ -156,7 +155,7 @@ class ChapterModel:
 
     def _keeps_prepared(self, part: Part) -> bool:
         """Whether what arrives at a part's layer can be made ahead of the layer."""
-        return self.plan.is_layer(part) and self._is_cached(part.layer)
+        return self.plan.is_layer(part) and self.plan.keeps_arrivals(part.layer)
 
     def _evaluate_all(self, cluster: Cluster, transfers: list[Transfer]) -> None:
         """The coordinator evaluates what is due; the run's time ends behind the last."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from dff_nodes.data.batches import Batches, chunks
 from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import Augmentation
-from dff_nodes.learning.batch import Batch, joined, parted
+from dff_nodes.learning.batch import Batch, joined, parted, picked
 from dff_nodes.learning.classification import combine, correct
 from dff_nodes.learning.layer import Layer, TrainFigures, make_layer
 from dff_nodes.learning.negatives import hardest_labels, random_labels, sampled_labels
@@ -56,6 +56,16 @@ class _Block:
         return sum(each.numel() * each.element_size() for each in tensors if each is not None)
 
 
+def _picked(blocks: list[_Block], places: Tensor) -> _Block:
+    """Give samples by their places in blocks of the same depth, one behind the other."""
+    neutral = [block.neutral for block in blocks if block.neutral is not None]
+    return _Block(
+        blocks[0].depth,
+        picked([block.train for block in blocks], places),
+        picked(neutral, places) if neutral else None,
+    )
+
+
 class ChapterWorker:
     """
     Makes parts from what they need; what it makes is a pure function of that and of its data.
@@ -84,8 +94,9 @@ class ChapterWorker:
         self._holdings = Holdings(self.plan)
         self._own: dict[str, Tensor] | None = None
         self._negatives: dict[Part, Tensor] = {}
-        self._cache: dict[tuple[int, int], _Block] = {}
-        self._cached_chapter = -1
+        self._kept: dict[tuple[int, int], _Block] = {}
+        """what arrives at a layer, by epoch (of arrivals for all the first) and first batch"""
+        self._kept_chapter = -1
         self.batches = Batches(
             dataset,
             self.config.training.batch_size,
@@ -152,12 +163,10 @@ class ChapterWorker:
         May be given up at any time; `make` does the rest. Everything but the layer itself must be
         loaded.
         """
-        if not self.plan.is_layer(part):
+        if not self.plan.is_layer(part) or not self.plan.keeps_arrivals(part.layer):
             return
-        for epoch in self.plan.epochs(part.chapter):
-            for block in self._blocks(part, epoch):
-                if not self._may_cache(block):
-                    return
+        for epoch in self.plan.epochs(part.chapter)[: self.plan.passes]:
+            for _ in self._arrivals(part, epoch):
                 yield
 
     def make(self, part: Part, on_step: Callable[[StepDone], None]) -> dict[str, Tensor]:
@@ -215,31 +224,47 @@ class ChapterWorker:
     # ---- what arrives at a layer ---------------------------------------------------------
 
     def _blocks(self, part: Part, epoch: int) -> Iterator[_Block]:
-        if part.chapter != self._cached_chapter:
-            self._cache.clear()
-            self._cached_chapter = part.chapter
+        """Give an epoch's batches as they arrive at a part's layer, neighbours together."""
+        first = self.plan.epochs(part.chapter)[0]
+        if self.plan.passes == self.plan.epochs_each:
+            yield from self._arrivals(part, epoch)
+            return
+        # All epochs take their samples from what arrived in the order of the first.
+        arrived = list(self._arrivals(part, first))
+        place = torch.empty(len(self.dataset.y_train), dtype=torch.int64)
+        place[self._samples(first, slice(None))] = torch.arange(len(place))
+        for span in self._spans:
+            yield _picked(arrived, place[self._samples(epoch, span)])
+
+    def _samples(self, epoch: int, batches: slice) -> Tensor:
+        """Which samples neighbouring batches of an epoch hold, in order."""
+        indices = range(self.batches.per_epoch)[batches]
+        return torch.cat([self.batches.samples(epoch, index) for index in indices])
+
+    @property
+    def _spans(self) -> list[slice]:
+        """Batches that pass the layers together."""
         per_block = max(1, BLOCK_SAMPLES // self.config.training.batch_size)
-        for span in chunks(self.batches.per_epoch, per_block):
+        return chunks(self.batches.per_epoch, per_block)
+
+    def _arrivals(self, part: Part, epoch: int) -> Iterator[_Block]:
+        """Let an epoch's samples pass the layers before a part's, as far as they have not yet."""
+        if part.chapter != self._kept_chapter:
+            self._kept.clear()
+            self._kept_chapter = part.chapter
+        for span in self._spans:
             key = epoch, span.start
-            block = self._cache.get(key) or self._images(part, epoch, range(span.start, span.stop))
+            block = self._kept.get(key) or self._images(part, epoch, span)
             while block.depth < part.layer:
                 block = self._passed_on(block)
-            if self._may_cache(block):
-                self._cache[key] = block
+            # Of what is too large nothing is kept: the next layer begins at the images.
+            if self.plan.keeps_arrivals(part.layer):
+                self._kept[key] = block
             yield block
 
-    def _may_cache(self, block: _Block) -> bool:
-        """Whether a chapter of such blocks is worth keeping, and small enough."""
-        if self.plan.schedule.name == 'single_layer':
-            return False
-        # Of what is larger than anything, nothing is kept: the next layer begins at the images.
-        count = len(self.plan.epochs(0)) * self.batches.per_epoch * self.config.training.batch_size
-        samples = max(1, block.train.samples)
-        return block.bytes * count / samples <= self.plan.schedule.cache_mb * 1e6
-
-    def _images(self, part: Part, epoch: int, indices: range) -> _Block:
+    def _images(self, part: Part, epoch: int, span: slice) -> _Block:
         """Give neighbouring batches as layer 0 takes them."""
-        samples = [self.batches.batch(epoch, index) for index in indices]
+        samples = [self.batches.batch(epoch, index) for index in range(span.start, span.stop)]
         neutral = None
         if self.config.has_readout:
             neutral = joined([Batch(each.images, labels=each.labels) for each in samples])

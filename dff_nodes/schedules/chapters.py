@@ -70,6 +70,8 @@ class ChapterPlan:
         ring = self.workers > 1
         self.moments_stay = ring and getattr(self.schedule, 'moments', 'travel') == 'stay'
         """whether each worker keeps the optimizer's state of a layer, rather than pass it on"""
+        self.passes = 1 if self.schedule.arrivals == 'each_chapter' else self.epochs_each
+        """how often all samples of a chapter pass the layers before one"""
         self.own_share = getattr(self.schedule, 'own_share', 0.0) if ring else 0.0
         """weight of a worker's own version of a layer, see FederatedSchedule"""
 
@@ -96,6 +98,21 @@ class ChapterPlan:
     def epochs(self, chapter: int) -> range:
         """Epochs of a chapter."""
         return range(chapter * self.epochs_each, (chapter + 1) * self.epochs_each)
+
+    def arriving_bytes(self, layer: int) -> int:
+        """All samples of a chapter, as they arrive at a layer."""
+        resolved = self.resolved
+        rows = 1 if layer == 0 else resolved.config.streams
+        rows += resolved.config.has_readout
+        return resolved.chapter_samples(0) * self.passes * rows * resolved.row_bytes(layer)
+
+    def keeps_arrivals(self, layer: int) -> bool:
+        """Whether what arrives at a layer is kept: for other epochs, or for the next layer."""
+        if self.schedule.arrivals == 'each_chapter':
+            return True
+        if self.schedule.name == 'single_layer':
+            return False
+        return self.arriving_bytes(layer) <= self.schedule.cache_mb * 1e6
 
     def steps_before(self, chapter: int) -> int:
         """Training steps that every layer has taken before a chapter."""

@@ -61,7 +61,7 @@ def _carried_over(config: Config, name: str) -> dict[str, object]:
     if name == config.schedule.name:
         return config.schedule.model_dump(mode='json')
     kept: dict[str, object] = {'name': name}
-    known = {'stream': (), 'sequential': ('splits', 'cache_mb')}
+    known = {'stream': (), 'sequential': ('splits', 'cache_mb', 'arrivals')}
     known['single_layer'] = known['sequential']
     known['all_layers'] = known['federated'] = (*known['sequential'], 'workers', 'moments')
     for key in known[name]:

@@ -48,14 +48,13 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 VARIANTS: dict[str, dict[str, Any]] = {
     'sequential': {'schedule': 'sequential', 'network': [PAIR, PAIR]},
     'single layer, adaptive negatives': {
-        'schedule': {'name': 'single_layer', 'splits': 2},
+        'schedule': {'name': 'single_layer', 'splits': 2, 'arrivals': 'each_chapter'},
         'network': [PAIR, PAIR, PAIR],
         'training': {
             'epochs': 4,
             'batch_size': 64,
             'negatives': {'mode': 'adaptive', 'lag_chapters': 1},
         },
-        'data': {'shift_pixels': 1},
     },
     'all layers, a read-out': {
         'schedule': {'name': 'all_layers', 'workers': 3, 'data': 'sent'},
@@ -65,6 +64,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     'all layers, moments stay': {
         'schedule': {'name': 'all_layers', 'moments': 'stay'},
+        'data': {'shift_pixels': 1},
         'network': [HEAD, HEAD],
     },
     'all layers, maps and what is carried beside them': {

@@ -56,23 +56,28 @@ def test_a_worker_holds_the_data_set_or_its_share_beside_it(
     assert [node.data_mb for node in shares] == [(samples + each) * image / 1e6 for each in sizes]
 
 
+@pytest.mark.parametrize('arrivals', ['each_epoch', 'each_chapter'])
 @pytest.mark.parametrize('cache_mb', [0.0, 0.001, 0.018, 1.0])
 @pytest.mark.parametrize('schedule', ['sequential', 'all_layers', 'single_layer'])
 def test_the_cache_is_what_a_worker_keeps_at_most(
+    arrivals: str,
     cache_mb: float,
     schedule: str,
     made_run: Callable[..., ResolvedRun],
     made_data: Callable[[DataFacts], Dataset],
 ) -> None:
     prepare_torch(1, torch.device('cpu'))
-    resolved = run_with(made_run, {'name': schedule, 'cache_mb': cache_mb})
+    choice = {'name': schedule, 'cache_mb': cache_mb, 'arrivals': arrivals, 'splits': 2}
+    resolved = run_with(made_run, choice)
     plan = ChapterPlan(resolved)
+    maker = plan.workers - 1
     worker = ChapterWorker(resolved, made_data(resolved.facts), torch.device('cpu'))
     most = 0
     for part in plan.parts():
         if part.chapter == 0:
             worker.make(part, lambda step: None)
-            most = max(most, sum(block.bytes for block in worker._cache.values()))
+            if schedule != 'single_layer' or plan.maker(part) == maker:
+                most = max(most, sum(block.bytes for block in worker._kept.values()))
     assert chapter_footprint(resolved).nodes[-1].cache_mb == most / 1e6
 
 

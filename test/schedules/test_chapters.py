@@ -156,6 +156,44 @@ def test_chapters_of_several_epochs(tmp_path: Path) -> None:
     assert short['weights_sha256'] != long['weights_sha256']
 
 
+KEPT = {'splits': 2, 'arrivals': 'each_chapter'}
+
+
+@pytest.mark.parametrize('network', [[PAIR] * 3, [HEAD] * 3], ids=['pair', 'head'])
+def test_schedules_keep_the_same_arrivals(tmp_path: Path, network: list[dict]) -> None:
+    settings = {'network': network, 'training': {'epochs': 4, 'batch_size': 50}}
+    names = ('sequential', 'single_layer', 'all_layers')
+    results = [
+        trained(tmp_path, name, schedule=KEPT | {'name': name}, **settings) for name in names
+    ]
+    assert results[0]['weights_sha256'] == results[1]['weights_sha256']
+    assert results[0]['weights_sha256'] == results[2]['weights_sha256']
+
+
+@pytest.mark.parametrize('layer', [0, 2])
+def test_what_arrives_once_is_what_arrives_in_each_epoch(layer: int) -> None:
+    settings = {
+        'network': [PAIR] * 3,
+        'training': {'epochs': 6, 'batch_size': 30},
+        'classification': {'mode': 'one_pass'},
+    }
+    plain, kept = (
+        a_worker(**settings, schedule={'name': 'sequential'} | choice)
+        for choice in ({'splits': 2}, KEPT)
+    )
+    part = Part(1, layer)
+    for epoch in plain.plan.epochs(1):
+        both = (list(worker._blocks(part, epoch)) for worker in (plain, kept))
+        for ours, wanted in zip(*both, strict=True):
+            torch.testing.assert_close(ours.train.positive, wanted.train.positive)
+            torch.testing.assert_close(ours.neutral.positive, wanted.neutral.positive)
+            if layer == 0:
+                assert torch.equal(ours.train.labels, wanted.train.labels)
+                assert torch.equal(ours.train.negative_labels, wanted.train.negative_labels)
+            else:
+                torch.testing.assert_close(ours.train.negative, wanted.train.negative)
+
+
 @pytest.mark.parametrize('moments', ['travel', 'stay'])
 def test_moments_that_stay_change_the_result_unless_one_worker_has_them(
     tmp_path: Path, moments: str
@@ -284,6 +322,13 @@ def test_what_is_prepared_changes_no_bit(blocks: int, cache_mb: int) -> None:
                 },
             },
             'training.negatives.lag_chapters must be a multiple of the 2 workers',
+        ),
+        (
+            {
+                'schedule': {'name': 'sequential', 'arrivals': 'each_chapter'},
+                'data': {'flip': True},
+            },
+            'augmented .data.flip is True',
         ),
         ({'checkpoint': {'replicate': True}}, 'checkpoint.replicate is for the schedule stream'),
         (
