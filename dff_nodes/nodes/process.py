@@ -44,7 +44,7 @@ def die_with_parent() -> None:
 
 def prefer_throughput() -> None:
     """
-    Ask the kernel for long uninterrupted slices, for all threads that are started after it.
+    Ask the kernel for long uninterrupted slices, for this thread and those that it starts.
 
     Nodes that share cores preempt each other thousands of times a second, at every message that
     wakes a thread, each time with cold caches: a fifth of the run on two cores. SCHED_BATCH ends

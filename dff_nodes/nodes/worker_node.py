@@ -99,6 +99,9 @@ class WorkerNode(RunMember):
     # ---- the worker thread ---------------------------------------------------------------
 
     def _work(self) -> None:
+        # This thread alone: messages are few here, and of those that a part travels in each is
+        # waited for, so what moves them goes before what trains.
+        prefer_throughput()
         config = self.resolved.config
         device = compute_device(config.compute.device)
         prepare_torch(config.compute.threads, device)
@@ -377,7 +380,6 @@ class WorkerNode(RunMember):
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a worker node until its run ends."""
     die_with_parent()
-    prefer_throughput()
     name = node_name('worker', sys.argv if arguments is None else arguments)
     run_node(lambda: WorkerNode(name), arguments)
 
