@@ -3,9 +3,10 @@
 """
 How well `dff plan` foretells: its times beside those of the lab, for 1 to 4 emulated devices.
 
-Step times are measured first, on the machine that then emulates the devices; samples are made up,
-since times do not depend on them. The load of the machine is written down before every run: what
-others compute takes from the devices what they were promised. Needs root.
+Step times are measured before the runs of each number of devices, on the machine that then
+emulates them; samples are made up, since times do not depend on them. The load of the machine is
+written down before every run: what others compute takes from the devices what they were promised.
+Needs root.
 
     .dff/venv/bin/python bench/plan.py [--cpu 0.4] [--link 100mbit] [--devices 2 3 4]
 """
@@ -53,7 +54,7 @@ def make_samples(path: Path, samples: int) -> None:
     np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
 
 
-def measured(folder: Path, schedule: str, planned: dict[str, Any], words: list[str]) -> Any:
+def in_the_lab(folder: Path, schedule: str, planned: dict[str, Any], words: list[str]) -> Any:
     """Run the lab with the placement that was planned; devices are named as the lab's own."""
     hosts = {}
     for host, nodes in planned['placement'].items():
@@ -98,19 +99,20 @@ def _compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         f'evaluation.every_epochs={arguments.epochs}',
     ]
     words = [word for each in settings for word in ('--set', each)]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    measured: list[dict[str, Any]] = []
     for count in arguments.devices:
         devices = ['--devices', f'lab{arguments.cpu}x{count}', '--link', arguments.link]
-        for schedule in arguments.schedules:
-            if schedule == 'sequential' and count != arguments.devices[0]:
-                continue
-            # Anew each time: how fast a machine is that others share changes within minutes.
-            found = dff('plan', folder, *words, '--measure', *devices)
-            (planned,) = (each for each in found['candidates'] if each['schedule'] == schedule)
-            rows.append(_row(arguments, folder, planned, words, count))
-            rows[-1]['quota_costs'] = found['times']['quota_costs']
-            sys.stderr.write(json.dumps(rows[-1]) + '\n')
-    return {'runs': rows}
+        # Anew each time: how fast a machine is that others share changes within minutes.
+        found = dff('plan', folder, *words, '--measure', *devices)
+        measured.append({'devices': count, 'times': found['times']})
+        for planned in found['candidates']:
+            schedule = planned['schedule']
+            once = schedule != 'sequential' or count == arguments.devices[0]
+            if schedule in arguments.schedules and once:
+                rows.append(_row(arguments, folder, planned, words, count))
+                sys.stderr.write(json.dumps(rows[-1]) + '\n')
+    return {'measured': measured, 'runs': rows}
 
 
 def _row(
@@ -123,7 +125,7 @@ def _row(
     """One run: foretold, measured, and the load of the machine."""
     load, began = os.getloadavg()[0], time.monotonic()
     lab = ['--cpu', arguments.cpu, '--link', arguments.link]
-    result = measured(folder, planned['schedule'], planned, [*words, *lab])
+    result = in_the_lab(folder, planned['schedule'], planned, [*words, *lab])
     return {
         'schedule': planned['schedule'],
         'devices': 1 if planned['schedule'] == 'sequential' else devices,

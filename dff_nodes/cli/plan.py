@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, arguments.set)
     mbit = link_mbit(arguments.link) if arguments.link else config.lab.link_mbit
     resolved = resolve(config, read_facts(config.data))
-    times = _times(resolved, devices, arguments)
+    times = _times(resolved, devices, mbit, arguments)
     tree: dict[str, Any] = {'times': times.as_dict()}
     if devices:
         tree |= _plan(resolved, times, devices, mbit, latency_s, arguments)
@@ -82,7 +82,10 @@ def _devices(arguments: argparse.Namespace) -> list[PlannedDevice]:
 
 
 def _times(
-    resolved: ResolvedRun, devices: list[PlannedDevice], arguments: argparse.Namespace
+    resolved: ResolvedRun,
+    devices: list[PlannedDevice],
+    mbit: float | None,
+    arguments: argparse.Namespace,
 ) -> StepTimes:
     """Measure the steps, or read what was measured before."""
     from dff_nodes.cli import plan_tables
@@ -93,7 +96,7 @@ def _times(
     measured = with_schedule(resolved, 'stream')
     if not arguments.measure:
         return load_times(measured, arguments.config)
-    times = _measure(measured, devices)
+    times = _measure(measured, devices, mbit)
     try:
         path = save_times(measured, times)
     except OSError as error:
@@ -105,7 +108,7 @@ def _times(
     return times
 
 
-def _measure(resolved: ResolvedRun, devices: list[PlannedDevice]) -> StepTimes:
+def _measure(resolved: ResolvedRun, devices: list[PlannedDevice], mbit: float | None) -> StepTimes:
     from dff_nodes.schedules.measure_steps import StepMeasurement
 
     def tell(what: str) -> None:
@@ -117,7 +120,30 @@ def _measure(resolved: ResolvedRun, devices: list[PlannedDevice]) -> StepTimes:
     cost, over = _message_cost()
     if cost is None:
         return times
-    return replace(times, message=cost.message, message_byte=cost.byte, messages=over)
+    times = replace(times, message=cost.message, message_byte=cost.byte, messages=over)
+    if over != 'cable' or mbit is None:
+        return times
+    tell(f'messages over a cable of {mbit:g} Mbit/s')
+    return replace(times, wire_shares=_wire_shares(resolved, mbit))
+
+
+def _wire_shares(resolved: ResolvedRun, mbit: float) -> dict[str, float]:
+    """Measure how much of a cable's rate it is that what travels takes."""
+    from dff_nodes.lab.message_cost import measure_wire_share
+    from dff_nodes.nodes.part_client import WINDOW
+    from dff_nodes.nodes.two_processes import MeasurementError
+    from dff_nodes.runs.chunks import CHUNK_BYTES
+    from dff_nodes.schedules.step_times import ITEMS, PARTS, wire_name
+
+    size, window = resolved.config.training.batch_size, resolved.config.stream.window_items
+    hops = [resolved.hop_bytes(layer, 'TRAIN', size) for layer in range(len(resolved.layers))]
+    shares = {}
+    for what, count, under_way in ((ITEMS, max(hops), window), (PARTS, CHUNK_BYTES, WINDOW)):
+        try:
+            shares[wire_name(what, mbit)] = measure_wire_share(mbit, count, under_way)
+        except MeasurementError as error:
+            print(f'{what} over a cable were not measured: {error}', file=sys.stderr)
+    return shares
 
 
 def _quota_costs(
@@ -128,18 +154,22 @@ def _quota_costs(
 ) -> dict[str, float]:
     """Measure what the devices' shares of the processor cost beside their being shares."""
     from dff_nodes.lab.commands import LabError
-    from dff_nodes.lab.quota_cost import measure_quota_cost
+    from dff_nodes.lab.quota_cost import measure_shared_step
     from dff_nodes.schedules.step_times import share_name
 
     costs = {}
     for cpu in dict.fromkeys(device.profile.cpu for device in devices):
-        if times.quota_cost(cpu) is not None:
+        if times.quota_cost(cpu, 1) is not None:
             continue
-        tell(f'steps on a device with {cpu:g} of a core')
-        try:
-            costs[share_name(cpu)] = measure_quota_cost(resolved, cpu)
-        except LabError as error:
-            print(f'what that share costs was not measured: {error}', file=sys.stderr)
+        alike = sum(device.profile.cpu == cpu for device in devices)
+        for count in sorted({1, alike}):
+            tell(f'steps on {count} devices with {cpu:g} of a core')
+            try:
+                seconds = measure_shared_step(resolved, cpu, count)
+            except LabError as error:
+                print(f'what that share costs was not measured: {error}', file=sys.stderr)
+                break
+            costs[share_name(cpu, count)] = seconds / times.training_step
     return costs
 
 
@@ -148,14 +178,15 @@ def _message_cost() -> tuple[MessageCost | None, str]:
     try:
         from dff_nodes.lab.commands import LabError
         from dff_nodes.lab.message_cost import measure_on_cable
-        from dff_nodes.nodes.message_cost import MessageCostError, measure_message_cost
+        from dff_nodes.nodes.message_cost import measure_message_cost
+        from dff_nodes.nodes.two_processes import MeasurementError
     except ImportError as error:
         print(f'messages were not measured ({error}): they count for nothing', file=sys.stderr)
         return None, 'nothing'
     for measure, over in ((measure_on_cable, 'cable'), (measure_message_cost, 'loopback')):
         try:
             return measure(), over
-        except (LabError, MessageCostError) as error:
+        except (LabError, MeasurementError) as error:
             print(f'messages were not measured over {over}: {error}', file=sys.stderr)
     return None, 'nothing'
 
@@ -219,7 +250,7 @@ def _quota_warnings(devices: Sequence[PlannedDevice], times: StepTimes) -> list[
         f'{kind}: how much longer steps take where a process is stopped for having used its share '
         f'({cpu:g} of a core) was not measured: measure as root, with these --devices'
         for kind, cpu in shares.items()
-        if times.quota_cost(cpu) is None
+        if times.quota_cost(cpu, 1) is None
     ]
 
 

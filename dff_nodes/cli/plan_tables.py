@@ -44,9 +44,10 @@ def show_times(times: StepTimes, path: str, stream: TextIO) -> None:
         'batch': f'{_milliseconds(times.batch)} to draw one',
         'message': f'{message}, each side, measured over {times.messages}',
         **{
-            f'{share} of a core': f'steps take {cost:.2f} times as much of it'
+            f'{share} of a core': f'steps take {cost:.2f} times what the share lets expect'
             for share, cost in times.quota_costs.items()
         },
+        **{what: f'take {share:.2f} times' for what, share in times.wire_shares.items()},
         'kept in': path,
     }
     console.print(facts(console, named))

@@ -1,6 +1,6 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""What steps cost on a device that may use a share of the processor only."""
+"""What steps take on devices that may use a share of the processor only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -19,44 +20,55 @@ from dff_nodes.lab.hierarchies import Hierarchies
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.measure_steps import StepMeasurement
 
-ROUNDS = 15
-"""seven gave 1.01 to 1.26 for one and the same on a machine that is shared with others"""
-ROUND_S = 0.25
-"""of processor time, at least"""
+ROUNDS = 12
+ROUND_S = 0.6
+"""of each, on the clock, all devices at once"""
 
 
-def measure_quota_cost(resolved: ResolvedRun, cpu: float) -> float:
+def measure_shared_step(resolved: ResolvedRun, cpu: float, devices: int) -> float:
     """
-    Measure training steps of all layers with a limit and without, in turns.
+    Time a training step of all layers on devices that all compute at once.
 
-    A process that has used its share is stopped until the next period, and others take its place
-    in the caches meanwhile. In turns, because how fast a machine is changes from minute to minute.
+    A process that has used its share is stopped until the next period and finds its caches cold,
+    and the devices share what this machine has one of: memory, caches, clock rate.
 
-    :param cpu: cores that the process with the limit may use.
-    :returns: processor time with the limit over that without.
+    :param cpu: cores that each device may use.
+    :param devices: how many of them there are; no more than this machine has cores for.
+    :returns: time on the clock, s, times the cores: what the step would take if a share of a core
+        were just a slower one.
     :raises LabError: without root, or where there are no control groups.
     """
     if os.geteuid() != 0:
         raise LabError('a limit of the processor needs root')
-    group = Hierarchies().group(f'{names.prefix()}-quota')
+    count = max(1, min(devices, int((os.cpu_count() or 1) / cpu)))
+    with ExitStack() as stack:
+        ends = [_device(stack, place, cpu, resolved) for place in range(count)]
+        try:
+            found = [_round(ends) for _ in range(1 + ROUNDS)]
+        except (EOFError, ConnectionError):
+            raise LabError('the process that was to measure with the limit has ended') from None
+    # In the first round some are still being loaded.
+    return cpu * statistics.mean(found[1:])
+
+
+def _device(stack: ExitStack, place: int, cpu: float, resolved: ResolvedRun) -> Connection:
+    """Start a device; give what to ask it through."""
+    group = Hierarchies().group(f'{names.prefix()}-quota{place}')
+    stack.callback(group.remove)
+    group.create(Limits(cpu=cpu))
     context = multiprocessing.get_context('spawn')
     ours, theirs = context.Pipe()
     inside = context.Process(target=_inside, args=(theirs, group.joining, resolved), daemon=True)
-    try:
-        group.create(Limits(cpu=cpu))
-        inside.start()
-        theirs.close()
-        outside = StepMeasurement(resolved).training_steps()
-        return statistics.median(_ask(ours) / _round(outside) for _ in range(ROUNDS))
-    except (EOFError, ConnectionError):
-        raise LabError('the process that was to measure with the limit has ended') from None
-    finally:
-        group.remove()
+    inside.start()
+    theirs.close()
+    return ours
 
 
-def _ask(connection: Connection) -> float:
-    connection.send('measure')
-    return connection.recv()
+def _round(ends: list[Connection]) -> float:
+    """Let all measure at once: the mean time of a step, s."""
+    for end in ends:
+        end.send('measure')
+    return statistics.mean(end.recv() for end in ends)
 
 
 def _inside(connection: Connection, joining: list[str], resolved: ResolvedRun) -> None:
@@ -65,13 +77,13 @@ def _inside(connection: Connection, joining: list[str], resolved: ResolvedRun) -
         Path(file).write_text(str(os.getpid()), encoding='ascii')
     step = StepMeasurement(resolved).training_steps()
     while connection.recv():
-        connection.send(_round(step))
+        connection.send(_seconds(step))
 
 
-def _round(step: Callable[[], None]) -> float:
-    """Give the processor time of a step, s; unlike time on the clock, without being stopped."""
-    steps, began = 0, time.process_time()
-    while time.process_time() - began < ROUND_S:
+def _seconds(step: Callable[[], None]) -> float:
+    """Give the time of a step on the clock, s."""
+    steps, began = 0, time.monotonic()
+    while time.monotonic() - began < ROUND_S:
         step()
         steps += 1
-    return (time.process_time() - began) / steps
+    return (time.monotonic() - began) / steps

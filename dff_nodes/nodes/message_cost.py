@@ -9,30 +9,20 @@ Measures the processor time of a message between two processes, over the network
 from __future__ import annotations
 
 import json
-import os
-import random
-import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from dff_nodes.nodes.middleware import emulated_network
+from dff_nodes.nodes.two_processes import MeasurementError, Place, ask_both, here
 from dff_nodes.runs.chunks import CHUNK_BYTES
 
-SIDES = 'receive', 'send'
 SMALL_BYTES = 1000
 MESSAGES = 60
 PAUSE_S = 0.004
 """between two messages, so that none is lost and sent again"""
 LIMIT_S = 40.0
 TOPIC = '/dff_message_cost'
-LAST_DOMAIN = 100
-
-
-class MessageCostError(RuntimeError):
-    """The two processes did not come to an end."""
 
 
 @dataclass(frozen=True)
@@ -43,39 +33,9 @@ class MessageCost:
     byte: float
 
 
-def measure_message_cost(
-    place: Callable[[str, list[str]], list[str]] = lambda side, command: command,
-) -> MessageCost:
-    """
-    Start both processes on a domain of their own; raises MessageCostError.
-
-    :param place: changes the command of a side, to start it elsewhere.
-    """
-    domain = str(random.SystemRandom().randrange(1, LAST_DOMAIN))
-    own = {'ROS_DOMAIN_ID': domain, 'PYTHONSAFEPATH': '1'}
-    environment = {**os.environ, **emulated_network(), **own}
-    sides = [
-        subprocess.Popen(
-            place(side, [sys.executable, '-m', __name__, side]),
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for side in SIDES
-    ]
-    used: list[list[float]] = []
-    try:
-        for each in sides:
-            output, errors = each.communicate(timeout=2 * LIMIT_S)
-            if each.returncode != 0:
-                raise MessageCostError(errors.strip().splitlines()[-1] if errors else 'no answer')
-            used.append(json.loads(output.splitlines()[-1]))
-    except subprocess.TimeoutExpired as error:
-        raise MessageCostError(f'no answer within {2 * LIMIT_S:.0f} s') from error
-    finally:
-        for each in sides:
-            each.kill()
+def measure_message_cost(place: Place = here) -> MessageCost:
+    """Let two processes send and receive; raises MeasurementError."""
+    used = ask_both(__name__, [], place, 2 * LIMIT_S)
     small, large = (sum(side[place] for side in used) / 2 for place in (0, 1))
     per_byte = max(0.0, (large - small) / (CHUNK_BYTES - SMALL_BYTES))
     return MessageCost(max(0.0, small - SMALL_BYTES * per_byte), per_byte)
@@ -120,7 +80,7 @@ def _sizes() -> tuple[int, int]:
 
 def _check(deadline: float) -> None:
     if time.monotonic() > deadline:
-        raise MessageCostError('the other process is not heard')
+        raise MeasurementError('the other process is not heard')
 
 
 def _send(publisher, message, size: int) -> float:  # noqa: ANN001 - types of rclpy

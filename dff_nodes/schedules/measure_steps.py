@@ -29,18 +29,23 @@ from dff_nodes.schedules.step_times import LayerTimes, StepTimes, processor
 from dff_nodes.stream.codec import ItemDecoder, encode
 from dff_nodes.stream.item import Item, Kind
 
-LEAST_REPEATS, MOST_REPEATS = 5, 200
-LEAST_S = 0.4
-"""of every step, however quick it is"""
+ROUNDS = 8
+ROUND_S = 0.06
+"""of every step in every round"""
+MOST_REPEATS = 30
+"""of a step in a round, however quick it is"""
 NOWHERE = CheckpointInfo('0' * 32, '0' * 64, 0, 0, 0)
 
 
 class StepMeasurement:
     """
-    Times one layer after the other on samples that are made up: values do not change the time.
+    Times all steps on samples that are made up: values do not change the time.
 
-    With one thread it is processor time, so that what else the machine does hardly counts; with
-    several, or on a GPU, time on the clock.
+    In several rounds, each step in each of them, and the mean over rounds counts: how fast a
+    machine is that others share changes within seconds, by half and more, so that of steps that
+    are timed one after the other some would seem quick and some slow. With one thread it is
+    processor time, so that what else the machine does hardly counts; with several, or on a GPU,
+    time on the clock.
     """
 
     def __init__(self, resolved: ResolvedRun) -> None:
@@ -61,16 +66,18 @@ class StepMeasurement:
         """
         Measure.
 
-        :param tell: is told what is measured.
+        :param tell: is told how far it is.
         """
-        layers, arriving = [], self._arriving_at_first()
-        for index in range(len(self.resolved.layers)):
-            tell(f'layer_{index}')
-            times, arriving = self._layer(index, arriving)
-            layers.append(times)
+        steps: list[dict[str, Callable[[], object]]] = []
+        arriving = self._arriving_at_first()
+        with tempfile.TemporaryDirectory(prefix='dff_plan_') as folder:
+            for index in range(len(self.resolved.layers)):
+                found, arriving = self._steps(index, arriving, Path(folder) / str(index))
+                steps.append(found)
+            *layers, drawn = self._timed([*steps, {'batch': self._draw}], tell)
         return StepTimes(
-            layers=layers,
-            batch=self._median(lambda: self.batches.batch(0, 0)),
+            layers=[LayerTimes(**{'score': 0.0, 'pass_neutral': 0.0} | each) for each in layers],
+            batch=drawn['batch'],
             message=0.0,
             message_byte=0.0,
             block_samples=self.block_samples,
@@ -79,6 +86,9 @@ class StepMeasurement:
             load=os.getloadavg()[0] / (os.cpu_count() or 1),
             messages='nothing',
         )
+
+    def _draw(self) -> None:
+        self.batches.batch(0, 0)
 
     def training_steps(self) -> Callable[[], None]:
         """Give what takes a training step of every layer."""
@@ -117,67 +127,68 @@ class StepMeasurement:
             found |= {'score': scored[0], 'neutral': joined(scored)}
         return found
 
-    def _layer(self, index: int, batches: dict[str, Batch]) -> tuple[LayerTimes, dict[str, Batch]]:
-        """Time a layer; give what arrives at the next."""
+    def _steps(
+        self, index: int, batches: dict[str, Batch], folder: Path
+    ) -> tuple[dict[str, Callable[[], object]], dict[str, Batch]]:
+        """Give the steps of a layer by their names in LayerTimes, and what arrives at the next."""
         layer = make_layer(self.resolved, index, self.device)
         passed = {
             'train': layer.train(batches['train'])[0],
             'evaluate': layer.evaluate(batches['evaluate'])[0],
             'block': layer.pass_on(batches['block']),
         }
-        score = neutral = 0.0
+        wire, decoder = encode(_item(batches['train'])), ItemDecoder(self.resolved, index)
+        steps: dict[str, Callable[[], object]] = {
+            'train': partial(layer.train, batches['train']),
+            'evaluate': partial(layer.evaluate, batches['evaluate']),
+            'pass_on': partial(layer.pass_on, batches['block']),
+            'encode': partial(encode, _item(passed['train'])),
+            'decode': partial(decoder.decode, wire),
+        }
         if 'score' in batches:
             passed['score'] = layer.score(batches['score'])[0]
             passed['neutral'] = layer.pass_neutral(batches['neutral'])
-            score = self._median(lambda: layer.score(batches['score']))
-            neutral = self._median(lambda: layer.pass_neutral(batches['neutral']))
-        times = LayerTimes(
-            train=self._median(lambda: layer.train(batches['train'])),
-            score=score,
-            evaluate=self._median(lambda: layer.evaluate(batches['evaluate'])),
-            pass_on=self._median(lambda: layer.pass_on(batches['block'])),
-            pass_neutral=neutral,
-            encode=self._median(lambda: encode(_item(passed['train']))),
-            decode=self._decode(index, batches['train']),
-            **self._parts(layer),
-        )
-        return times, passed
+            steps['score'] = partial(layer.score, batches['score'])
+            steps['pass_neutral'] = partial(layer.pass_neutral, batches['neutral'])
+        return steps | self._part_steps(layer, folder), passed
 
-    def _decode(self, index: int, batch: Batch) -> float:
-        wire, decoder = encode(_item(batch)), ItemDecoder(self.resolved, index)
-        return self._median(lambda: decoder.decode(wire))
-
-    def _parts(self, layer: Layer) -> dict[str, float]:
-        """Time what becomes of a part once it is made."""
+    def _part_steps(self, layer: Layer, folder: Path) -> dict[str, Callable[[], object]]:
+        """Give what becomes of a part once it is made."""
         state = {name: tensor.clone() for name, tensor in layer.state().items()}
         data = pack(NOWHERE, state)
+        folder.mkdir()
+        store = CheckpointStore(folder, 0)
 
         def unpacked() -> None:
             _, tensors = unpack(data[:DIGEST_BYTES], data[DIGEST_BYTES:], 'measured')
             layer.load_state(tensors)
 
-        with tempfile.TemporaryDirectory(prefix='dff_plan_') as folder:
-            store = CheckpointStore(Path(folder), 0)
+        def kept() -> None:
+            copy = {name: tensor.clone() for name, tensor in layer.state().items()}
+            store.begin(NOWHERE, copy).finish()
 
-            def kept() -> None:
-                copy = {name: tensor.clone() for name, tensor in layer.state().items()}
-                store.begin(NOWHERE, copy).finish()
+        return {'keep': kept, 'pack': partial(pack, NOWHERE, state), 'unpack': unpacked}
 
-            keep = self._median(kept)
-        return {
-            'keep': keep,
-            'pack': self._median(lambda: pack(NOWHERE, state)),
-            'unpack': self._median(unpacked),
-        }
+    def _timed(
+        self, steps: list[dict[str, Callable[[], object]]], tell: Callable[[str], None]
+    ) -> list[dict[str, float]]:
+        """Give the time of every step, s; the first of each does not count."""
+        found: list[dict[str, list[float]]] = [{name: [] for name in each} for each in steps]
+        for each in steps:
+            for step in each.values():
+                step()
+        for number in range(ROUNDS):
+            tell(f'steps, round {number + 1} of {ROUNDS}')
+            for each, times in zip(steps, found, strict=True):
+                for name, step in each.items():
+                    times[name].append(self._median(step))
+        return [{name: statistics.mean(times[name]) for name in times} for times in found]
 
     def _median(self, step: Callable[[], object]) -> float:
-        """Time of a step, s; the first does not count."""
-        step()
+        """Time of a step in one round, s."""
         found: list[float] = []
-        until = time.monotonic() + LEAST_S
-        while len(found) < LEAST_REPEATS or (
-            time.monotonic() < until and len(found) < MOST_REPEATS
-        ):
+        until = time.monotonic() + ROUND_S
+        while not found or (time.monotonic() < until and len(found) < MOST_REPEATS):
             began = self._clock()
             step()
             if self.device.type == 'cuda':

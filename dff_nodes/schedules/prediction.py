@@ -14,7 +14,7 @@ from dff_nodes.runs.traffic import COORDINATOR
 from dff_nodes.schedules.chapter_simulation import ChapterModel
 from dff_nodes.schedules.placements import spread
 from dff_nodes.schedules.simulation_parts import Cluster, Host
-from dff_nodes.schedules.step_times import StepTimes
+from dff_nodes.schedules.step_times import ITEMS, PARTS, StepTimes
 from dff_nodes.schedules.stream_simulation import StreamModel
 
 DESK = 'desk'
@@ -66,15 +66,19 @@ def predict(
     if config.schedule.chapters:
         model = ChapterModel(resolved, times)
     names = worker_names(config)
-    speeds = [_speed(device, times) for device in devices]
+    used = min(len(devices), len(names))
+    speeds = [_speed(device, times, used) for device in devices]
     homes = spread(model.loads(), speeds)
     hosts = {
-        name: _host(devices[home], times, link_mbit)
+        name: _host(devices[home], times, link_mbit, used)
         for name, home in zip(names, homes, strict=True)
     }
     desk = PlannedDevice(name=DESK, kind=DESK, profile=DeviceProfile(speed=1, cores=8))
-    hosts[COORDINATOR] = _host(desk, times, link_mbit)
-    cluster = Cluster(hosts, latency_s)
+    hosts[COORDINATOR] = _host(desk, times, link_mbit, used)
+    rates = [host.link_mbit for host in hosts.values() if host.link_mbit]
+    travels = PARTS if config.schedule.chapters else ITEMS
+    share = times.wire_share(travels, min(rates, default=None))
+    cluster = Cluster(hosts, latency_s, share)
     seconds, busy = model.simulate(cluster)
     placed: dict[str, list[str]] = {}
     for node in (COORDINATOR, *names):
@@ -82,16 +86,16 @@ def predict(
     return Prediction(config.schedule.name, seconds, config.training.epochs, placed, busy)
 
 
-def _speed(device: PlannedDevice, times: StepTimes) -> float:
+def _speed(device: PlannedDevice, times: StepTimes, used: int) -> float:
     """Speed of a node there, less what its share of the processor costs (where measured)."""
-    return device.profile.node_speed() / (times.quota_cost(device.profile.cpu) or 1.0)
+    return device.profile.node_speed() / (times.quota_cost(device.profile.cpu, used) or 1.0)
 
 
-def _host(device: PlannedDevice, times: StepTimes, link_mbit: float | None) -> Host:
+def _host(device: PlannedDevice, times: StepTimes, link_mbit: float | None, used: int) -> Host:
     profile = device.profile
     return Host(
         name=device.name,
-        speed=_speed(device, times),
+        speed=_speed(device, times, used),
         places=profile.places(times.threads),
         link_mbit=link_mbit or profile.link_mbit,
     )

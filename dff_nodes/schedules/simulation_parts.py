@@ -9,12 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dff_nodes.schedules.simulation import Simulation, Timeline
-
-ON_THE_WIRE = 1.2
-"""
-bytes on a cable for each byte of payload: headers, and what Fast DDS sends again although it is on
-its way; measured in the lab at 100 Mbit/s: 1.14 (parts) to 1.28 (activations)
-"""
+from dff_nodes.schedules.step_times import ON_THE_WIRE
 
 
 @dataclass(frozen=True)
@@ -34,17 +29,21 @@ class Cluster:
     """
     Nodes on hosts, as resources of a simulation.
 
-    A message is on its way for its bytes (see ON_THE_WIRE) at the rate of the slower link,
-    occupying the sender's way out and the receiver's way in, and then for the latency, which
-    occupies nothing.
+    A message is on its way for its bytes at the rate of the slower link, and longer by what it
+    takes of that beside its payload. It occupies the sender's way out and the receiver's way in,
+    and after them for the latency nothing.
 
     :param hosts: of each node.
     :param latency_s: from host to host.
+    :param wire_share: time of a message over that of its payload.
     """
 
-    def __init__(self, hosts: dict[str, Host], latency_s: float = 0.0) -> None:
+    def __init__(
+        self, hosts: dict[str, Host], latency_s: float = 0.0, wire_share: float = ON_THE_WIRE
+    ) -> None:
         self.hosts = hosts
         self.latency_s = latency_s
+        self.wire_share = wire_share
         places = {}
         for host in hosts.values():
             places[host.name] = host.places
@@ -62,7 +61,7 @@ class Cluster:
         if source.name == target.name:
             return self.simulation.add(0.0, (), after)
         rates = [host.link_mbit for host in (source, target) if host.link_mbit]
-        seconds = 8 * ON_THE_WIRE * count / (min(rates) * 1e6) if rates else 0.0
+        seconds = 8 * self.wire_share * count / (min(rates) * 1e6) if rates else 0.0
         ways = [f'link from {source.name}', f'link to {target.name}']
         sent = self.simulation.add(seconds, ways, after)
         return self.simulation.add(self.latency_s, (), [sent]) if self.latency_s else sent

@@ -15,8 +15,14 @@ from dff_nodes.runs.atomic import write_atomically
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.resolve import ResolvedRun
 
-VERSION = 2
+VERSION = 3
 """of what is measured and how; files of another are measured anew"""
+ON_THE_WIRE = 1.2
+"""
+bytes on a cable for each byte of payload: headers, and what Fast DDS sends again although it is on
+its way; in the lab at 100 Mbit/s 1.14 (parts) to 1.28 (activations) were counted
+"""
+ITEMS, PARTS = 'items', 'parts'
 
 
 @dataclass(frozen=True)
@@ -65,15 +71,41 @@ class StepTimes:
     """over what they were measured: cable, loopback; nothing: they count for nothing"""
     quota_costs: dict[str, float] = field(default_factory=dict)
     """
-    of devices that may use a share of a core only (the key, as `0.4`): processor time of their
-    steps against that without a limit. They are stopped over and over, and find their caches cold.
+    of devices that may use a share of a core only, so many at once (the key, as `0.4x3`): the time
+    of their steps against that of a core which is slower by that share. They are stopped over and
+    over, find their caches cold, and share this machine's memory.
     """
 
-    def quota_cost(self, cpu: float | None) -> float | None:
-        """Give the cost of a device's share of the processor; None if it was not measured."""
+    wire_shares: dict[str, float] = field(default_factory=dict)
+    """
+    how much of a link's rate messages take for what they carry; the key is what travels, items
+    or parts, and the rate, as `items at 100 Mbit/s`
+    """
+
+    def wire_share(self, what: str, mbit: float | None) -> float:
+        """Give the share of a link's rate, see `wire_shares`; ON_THE_WIRE if not measured."""
+        return self.wire_shares.get(wire_name(what, mbit), ON_THE_WIRE) if mbit else ON_THE_WIRE
+
+    @property
+    def training_step(self) -> float:
+        """A training step of all layers, one after the other, s."""
+        return sum(layer.train for layer in self.layers)
+
+    def quota_cost(self, cpu: float | None, devices: int) -> float | None:
+        """
+        Give the cost of a device's share of the processor where so many compute at once.
+
+        :returns: of the nearest number that was measured; None if none was.
+        """
         if cpu is None or cpu >= self.threads:
             return 1.0
-        return self.quota_costs.get(share_name(cpu))
+        share = f'{cpu:g}x'
+        found = {
+            int(name.removeprefix(share)): cost
+            for name, cost in self.quota_costs.items()
+            if name.startswith(share)
+        }
+        return found[min(found, key=lambda count: abs(count - devices))] if found else None
 
     def as_dict(self) -> dict[str, Any]:
         """Give the times as JSON can hold them."""
@@ -86,9 +118,14 @@ class StepTimes:
         return StepTimes(**(tree | {'layers': layers}))
 
 
-def share_name(cpu: float) -> str:
-    """Name a share of the processor, as a key of JSON."""
-    return f'{cpu:g}'
+def share_name(cpu: float, devices: int) -> str:
+    """Name devices with a share of the processor, as a key of JSON."""
+    return f'{cpu:g}x{devices}'
+
+
+def wire_name(what: str, mbit: float) -> str:
+    """Name what travels over links of a rate, as a key of JSON."""
+    return f'{what} at {mbit:g} Mbit/s'
 
 
 def times_file(resolved: ResolvedRun) -> Path:

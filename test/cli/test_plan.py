@@ -147,7 +147,7 @@ def test_times_are_kept_for_the_same_network_only(measured: StepTimes) -> None:
 def test_every_step_of_a_network_is_timed(
     overrides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('dff_nodes.schedules.measure_steps.LEAST_S', 0.0)
+    monkeypatch.setattr('dff_nodes.schedules.measure_steps.ROUND_S', 0.0)
     config = load_config(None, [*SMALL[1::2], *overrides])
     times = StepMeasurement(resolve(config, read_facts(config.data))).times(lambda what: None)
     assert len(times.layers) == len(config.network)

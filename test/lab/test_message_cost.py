@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from dff_nodes.lab.message_cost import measure_on_cable
-from dff_nodes.nodes.message_cost import MessageCostError, measure_message_cost
+from dff_nodes.lab.message_cost import measure_on_cable, measure_wire_share
+from dff_nodes.nodes.message_cost import measure_message_cost
+from dff_nodes.nodes.two_processes import MeasurementError
 
 pytestmark = [pytest.mark.ros, pytest.mark.usefixtures('nothing_left')]
 
@@ -19,6 +20,11 @@ def test_messages_over_a_cable_take_time() -> None:
     assert 0 < cost.byte < 1e-3
 
 
+@pytest.mark.usefixtures('lab_machine')
+def test_messages_take_more_of_a_cable_than_their_payload() -> None:
+    assert 1 < measure_wire_share(200, 100_000, 4) < 5
+
+
 def test_a_side_that_fails_is_an_error_and_nothing_is_left() -> None:
-    with pytest.raises(MessageCostError, match='no such side'):
+    with pytest.raises(MeasurementError, match='no such side'):
         measure_message_cost(lambda side, command: ['sh', '-c', 'echo no such side >&2; exit 3'])

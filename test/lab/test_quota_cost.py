@@ -12,7 +12,7 @@ from dff_nodes.data.facts import read_facts
 from dff_nodes.lab import quota_cost
 from dff_nodes.lab.commands import LabError
 from dff_nodes.lab.hierarchies import Hierarchies
-from dff_nodes.lab.quota_cost import measure_quota_cost
+from dff_nodes.lab.quota_cost import measure_shared_step
 from dff_nodes.runs.config_file import load_config
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 
@@ -26,9 +26,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> ResolvedRun:
     return resolve(config, read_facts(config.data))
 
 
-def test_steps_are_compared_by_processor_time(small: ResolvedRun) -> None:
-    # On the clock they take ten times as long; how much of that is cost depends on the machine.
-    assert 0 < measure_quota_cost(small, 0.1) < 5
+@pytest.mark.parametrize('devices', [1, 3])
+def test_a_step_is_timed_on_devices_at_once(small: ResolvedRun, devices: int) -> None:
+    assert 0 < measure_shared_step(small, 0.1, devices) < 5
 
 
 def test_without_control_groups_it_is_an_error(
@@ -38,7 +38,7 @@ def test_without_control_groups_it_is_an_error(
     none = tmp_path / 'mounts'
     monkeypatch.setattr(quota_cost, 'Hierarchies', lambda: Hierarchies(none))
     with pytest.raises(LabError, match='control groups'):
-        measure_quota_cost(small, 0.1)
+        measure_shared_step(small, 0.1, 1)
 
 
 def test_a_process_that_ends_inside_is_an_error(
@@ -47,4 +47,4 @@ def test_a_process_that_ends_inside_is_an_error(
     # It cannot join: the file of the group is none.
     monkeypatch.setattr('dff_nodes.lab.cgroup.Cgroup.joining', ['/nowhere/cgroup.procs'])
     with pytest.raises(LabError, match='has ended'):
-        measure_quota_cost(small, 0.1)
+        measure_shared_step(small, 0.1, 1)

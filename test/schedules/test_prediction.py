@@ -14,8 +14,7 @@ from dff_nodes.runs.device_profiles import DeviceProfile, PlannedDevice
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.prediction import DESK, Prediction, predict
 from dff_nodes.schedules.scaling import Planner, deepened
-from dff_nodes.schedules.simulation_parts import ON_THE_WIRE
-from dff_nodes.schedules.step_times import LayerTimes, StepTimes
+from dff_nodes.schedules.step_times import ON_THE_WIRE, LayerTimes, StepTimes
 
 STEP_S = 0.01
 STEPS = 2
@@ -58,10 +57,16 @@ def test_a_share_of_the_processor_costs_more_than_its_being_a_share(
     resolved, times = run_of(made_run, 'sequential'), times_of(4)
     devices = devices_of(1, cpu=0.4)
     alone = predict(resolved, times, devices, None, latency_s=0.0)
-    costly = replace(times, quota_costs={'0.4': 1.25})
+    costly = replace(times, quota_costs={'0.4x1': 1.25, '0.4x4': 1.5, '0.5x1': 9.0})
     stopped = predict(resolved, costly, devices, None, latency_s=0.0)
     assert alone.seconds == pytest.approx(100 * 4 * STEPS * STEP_S / 0.4)
     assert stopped.seconds == pytest.approx(1.25 * alone.seconds)
+    stream = run_of(made_run, 'stream')
+    together = [
+        predict(stream, each, devices_of(4, cpu=0.4), None, latency_s=0.0).seconds
+        for each in (times, costly)
+    ]
+    assert together[1] == pytest.approx(1.5 * together[0]), 'four compute at once'
     whole = predict(resolved, costly, devices_of(1, cpu=1), None, latency_s=0.0)
     assert whole.seconds == pytest.approx(0.4 * alone.seconds)
 
