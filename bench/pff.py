@@ -7,19 +7,27 @@ Accuracy: each row's configuration under config/pff, over ROS 2.
 
     .dff/venv/bin/python bench/pff.py accuracy [mnist_random_softmax ...] [--seeds 0]
 
-Speed-up: the same network and epochs on one emulated device (sequential) and on four of the same
-share of a core (needs root), one after the other in one go.
+Speed-up (needs root): four emulated devices with the same share of a core train by a schedule,
+and beside them a fifth by `sequential`. The speed-up is the steps of the four over those that the
+one made in the same time: what the machine's speed does, and what the devices share of it, befalls
+both alike.
 
-    .dff/venv/bin/python bench/pff.py speedup [--units 784] [--chapters 60] [--cpu 0.4]
+    .dff/venv/bin/python bench/pff.py speedup [--units 784] [--chapters 60] [--cpu 0.35]
+
+With --epochs-each above 1 a chapter has so many epochs, and workers compute what arrives at a
+layer once in a chapter (schedule.arrivals), the one of `sequential` too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +55,15 @@ PUBLISHED: dict[str, tuple[float, float]] = {
 """test accuracy, %, and training time, s, with 100 epochs; of All-Layers where that is told"""
 SPEED_UP = {'stream': None, 'single_layer': 3.64, 'all_layers': 3.75}
 """of four nodes over one, as published"""
+KEPT = (
+    'seconds',
+    'test_accuracy',
+    'wire_bytes',
+    'computing_seconds',
+    'waiting_seconds',
+)
 WORKERS = 4
+LOOK_S = 0.5
 TEST_SAMPLES = 1000
 
 
@@ -92,28 +108,13 @@ def _line(row: dict[str, Any]) -> str:
 
 def speedup(arguments: argparse.Namespace) -> None:
     """Measure on emulated devices and save the figures."""
-    schedules = ['sequential', *arguments.schedules]
+    rows = {}
     with tempfile.TemporaryDirectory(prefix='dff_bench_') as folder:
         data = _few_digits(folder, arguments.samples)
-        found = {name: _lab(name, arguments, data) for name in schedules}
+        for name in arguments.schedules:
+            rows[name] = _beside_sequential(name, arguments, data)
+            print(f'{name}: {rows[name]["speed_up"]:.2f} times', flush=True)
     chapters, layers = arguments.chapters, WORKERS
-    bound = layers * chapters / (chapters + layers - 1)
-    base = _training_seconds(found['sequential'])
-    rows = {
-        name: {
-            'speed_up': base / _training_seconds(result),
-            'published': SPEED_UP.get(name),
-            'training_seconds': _training_seconds(result),
-            'seconds': result['seconds'],
-            'test_accuracy': result['test_accuracy'],
-            'wire_bytes': result['wire_bytes'],
-            'computing_seconds': result.get('computing_seconds'),
-            'waiting_seconds': result.get('waiting_seconds'),
-        }
-        for name, result in found.items()
-    }
-    for name, row in rows.items():
-        print(f'{name}: {row["seconds"]:.1f} s, {row["speed_up"]:.2f} times', flush=True)
     settings = {
         'network': f'784-{"-".join([str(arguments.units)] * layers)}',
         'rule': arguments.rule,
@@ -121,11 +122,82 @@ def speedup(arguments: argparse.Namespace) -> None:
         'moments': arguments.moments,
         'dtype': arguments.dtype,
         'batch_size': arguments.batch,
+        'negatives': arguments.negatives,
         'chapters': chapters,
+        'epochs_each': arguments.epochs_each,
         'cpu_of_each_device': arguments.cpu,
-        'bound_of_chapters': bound,
+        'bound_of_chapters': layers * chapters / (chapters + layers - 1),
     }
     save(arguments.name, {**settings, 'schedules': rows})
+
+
+def _beside_sequential(name: str, arguments: argparse.Namespace, data: str) -> dict[str, Any]:
+    """Let four devices train by a schedule, while a fifth does by `sequential`."""
+    with tempfile.TemporaryDirectory(prefix='dff_bench_') as folder:
+        # With far more to do than it will come to.
+        longer = argparse.Namespace(**{**vars(arguments), 'chapters': 50 * arguments.chapters})
+        alone = Steps(Path(folder) / 'sequential' / 'metrics.csv')
+        baseline = _start_lab('sequential', longer, data, folder)
+        try:
+            alone.begin(baseline)
+            four = Steps(Path(folder) / name / 'metrics.csv')
+            process = _start_lab(name, arguments, data, folder)
+            began = four.begin(process)
+            result = _result_of(process, name)
+            # What the other device did in the time for which these four trained.
+            ended = began + _training_seconds(result)
+            compared = alone.at(ended) - alone.at(began)
+        finally:
+            baseline.send_signal(signal.SIGINT)
+            baseline.communicate()
+    steps = -(-arguments.samples // arguments.batch) * WORKERS
+    steps *= arguments.chapters * arguments.epochs_each
+    return {
+        'speed_up': steps / compared,
+        'published': SPEED_UP.get(name),
+        'training_seconds': _training_seconds(result),
+        'steps': steps,
+        'steps_of_sequential': compared,
+        **{key: result.get(key) for key in KEPT},
+    }
+
+
+class Steps:
+    """How many training steps of all layers a run has made, by time; from its metrics.csv."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: list[tuple[float, int]] = []
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def begin(self, process: subprocess.Popen[str]) -> float:
+        """Wait until it trains; give the time at which that was seen."""
+        while not self._count():
+            if process.poll() is not None:
+                raise RuntimeError(f'dff lab ended: {process.communicate()[1]}')
+            time.sleep(LOOK_S)
+        began = time.monotonic()
+        self._thread.start()
+        return began
+
+    def at(self, when: float) -> float:
+        """Steps by a time, between two looks in proportion."""
+        times, counts = zip(*self._seen, strict=True)
+        return float(np.interp(when, times, counts))
+
+    def _look(self) -> None:
+        while self.path.exists():
+            self._seen.append((time.monotonic(), self._count()))
+            time.sleep(LOOK_S)
+
+    def _count(self) -> int:
+        """Sum up the last step that each layer has told."""
+        if not self.path.exists():
+            return 0
+        rows = [line.split(',') for line in self.path.read_text().splitlines()]
+        # The last line may be on its way.
+        whole = [row for row in rows[1:] if len(row) == len(rows[0])]
+        return sum({row[1]: int(row[2]) + 1 for row in whole}.values())
 
 
 def _few_digits(folder: str, samples: int) -> str:
@@ -147,37 +219,49 @@ def _training_seconds(result: dict[str, Any]) -> float:
     return result.get('training_seconds', result['seconds'])
 
 
-def _schedule(name: str, moments: str) -> dict[str, str]:
-    return {'name': name, **({'moments': moments} if name == 'all_layers' else {})}
+def _schedule(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    if name == 'stream':
+        return {'name': name}
+    settings = {'name': name, 'splits': arguments.chapters}
+    if name == 'all_layers':
+        settings['moments'] = arguments.moments
+    if arguments.epochs_each > 1:
+        settings['arrivals'] = 'each_chapter'
+    return settings
 
 
-def _lab(schedule: str, arguments: argparse.Namespace, data: str) -> dict[str, Any]:
-    """Train on emulated devices: four, or one for the sequential schedule."""
+def _start_lab(
+    schedule: str, arguments: argparse.Namespace, data: str, folder: str
+) -> subprocess.Popen[str]:
+    """Begin to train on emulated devices: four, or one for the sequential schedule."""
     tree = {
         'data.dataset': data,
         'network': [{'units': arguments.units, 'rule': arguments.rule}] * WORKERS,
-        'training.epochs': arguments.chapters,
+        'training.epochs': arguments.chapters * arguments.epochs_each,
         'training.batch_size': arguments.batch,
-        'schedule': _schedule(schedule, arguments.moments),
+        'training.negatives.mode': arguments.negatives,
+        'schedule': _schedule(schedule, arguments),
         'stream.dtype': arguments.dtype,
+        'metrics.every_s': LOOK_S,
         'evaluation': {'every_epochs': 0, 'train_samples': 0},
     }
     words = [
         word for key, value in tree.items() for word in ('--set', f'{key}={json.dumps(value)}')
     ]
-    with tempfile.TemporaryDirectory(prefix='dff_bench_') as folder:
-        done = subprocess.run(
-            [str(REPOSITORY / 'dff'), 'lab', '--json', '--cpu', str(arguments.cpu)]
-            + ['--runs', folder, '--name', schedule, *words],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise RuntimeError(f'dff lab failed for {schedule}:\n{done.stderr}')
-    result = json.loads(done.stdout.splitlines()[-1])
-    print(f'{schedule}: {result["seconds"]:.1f} s', flush=True)
-    return result
+    return subprocess.Popen(
+        [str(REPOSITORY / 'dff'), 'lab', '--json', '--cpu', str(arguments.cpu)]
+        + ['--runs', folder, '--name', schedule, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _result_of(process: subprocess.Popen[str], schedule: str) -> dict[str, Any]:
+    output, errors = process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f'dff lab failed for {schedule}:\n{errors}')
+    return json.loads(output.splitlines()[-1])
 
 
 def main() -> None:
@@ -195,8 +279,10 @@ def main() -> None:
     speed.add_argument('--batch', type=int, default=256)
     speed.add_argument('--dtype', choices=['float32', 'float16', 'uint8'], default='uint8')
     speed.add_argument('--moments', choices=['travel', 'stay'], default='travel')
+    speed.add_argument('--negatives', choices=['random', 'fixed', 'adaptive'], default='random')
     speed.add_argument('--chapters', type=int, default=60)
-    speed.add_argument('--cpu', type=float, default=0.4)
+    speed.add_argument('--epochs-each', type=int, default=1, help='of a chapter')
+    speed.add_argument('--cpu', type=float, default=0.35)
     speed.add_argument('--schedules', nargs='+', choices=list(SPEED_UP), default=list(SPEED_UP))
     speed.add_argument('--name', default='pff_speedup', help='of the file in bench/results')
     speed.set_defaults(run=speedup)
