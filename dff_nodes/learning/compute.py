@@ -60,15 +60,17 @@ def arithmetic(precision: torch.dtype, device: torch.device) -> AbstractContextM
     return torch.autocast(device.type, precision)
 
 
-def prepare_torch(threads: int, device: torch.device) -> None:
+def prepare_torch(threads: int, device: torch.device, buffer_bytes: int = 0) -> None:
     """
     Fix what decides the arithmetic of a process, and how it treats memory.
 
     On the CPU a number of threads is enough; PyTorch's switch for deterministic algorithms
     would load torch.compile's machinery there, 77 MB, for nothing.
+
+    :param buffer_bytes: of the largest buffer that comes and goes with each batch.
     """
     torch.set_num_threads(threads)
-    keep_buffers()
+    keep_buffers(buffer_bytes)
     if device.type == 'cuda':
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         torch.use_deterministic_algorithms(True)

@@ -87,7 +87,7 @@ class ChapterCoordinatorNode(RunHost):
     def _work(self) -> None:
         config = self.resolved.config
         self.device = compute_device(config.compute.device)
-        prepare_torch(config.compute.threads, self.device)
+        prepare_torch(config.compute.threads, self.device, self.resolved.largest_buffer_bytes)
         warm_up()
         try:
             self._await_layers()

@@ -130,7 +130,8 @@ class LayerNode(RunMember):
     def _work(self) -> None:
         config = self.resolved.config
         self._device = compute_device(config.compute.device)
-        prepare_torch(config.compute.threads, self._device)
+        widest = self.resolved.buffer_bytes(self.resolved.layers[self.index])
+        prepare_torch(config.compute.threads, self._device, widest)
         self._parameter_bytes = 4 * self.resolved.layers[self.index].parameters
         self._average = MetricsAverage(self.index, config.metrics.every_s, time.monotonic())
         self._began = time.monotonic()

@@ -104,7 +104,7 @@ class WorkerNode(RunMember):
         prefer_throughput()
         config = self.resolved.config
         device = compute_device(config.compute.device)
-        prepare_torch(config.compute.threads, device)
+        prepare_torch(config.compute.threads, device, self.resolved.largest_buffer_bytes)
         self._began = time.monotonic()
         dataset = worker_dataset(self.resolved, self._dataset(), self.index)
         self.maker = ChapterWorker(self.resolved, dataset, device, self.check)

@@ -272,8 +272,7 @@ def data_bytes(facts: DataFacts, train_samples: int) -> int:
 
 def step_mb(resolved: ResolvedRun, shape: LayerShape) -> float:
     """Estimate what a training step of a layer holds beside its state."""
-    rows = resolved.config.streams * resolved.batch_size
-    batch = 4 * rows * shape.widest / 1e6
+    batch = resolved.buffer_bytes(shape) / 1e6
     if isinstance(shape.config, GraphLayer):
         return GRAPH_COPIES * batch + INDEX_BYTES * resolved.facts.edges / 1e6
     dense = isinstance(shape.config, DenseLayer)

@@ -8,8 +8,9 @@ import ctypes
 import resource
 from pathlib import Path
 
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-MOST_KEPT = 1 << 30
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
+LARGEST_MMAP_THRESHOLD = 32 << 20
+KEPT, MOST_KEPT = 256 << 20, 1 << 30
 """bytes that are free at the end of the heap before some are given back"""
 
 
@@ -24,18 +25,26 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def keep_buffers() -> None:
+def keep_buffers(largest: int = 0) -> None:
     """
     Let glibc reuse batch-sized buffers instead of returning them to the kernel at every step.
 
     By default every buffer above 128 kB is mapped afresh and its pages are cleared on first
-    touch, which costs more than the arithmetic of small layers, and of the maps of a large
-    convolution a third of it. The threshold for that ends at 32 MB, so nothing is mapped at all;
-    one arena for all threads, as the others consist of mappings of 64 MB. Does nothing where the
-    C library has no mallopt.
+    touch, which costs more than the arithmetic of small layers. The threshold for that ends at 32
+    MB: of larger maps of a convolution clearing is still a third of the work, so where there are
+    such nothing is mapped at all, and one arena serves all threads, as the others consist of
+    mappings of 64 MB. That takes about a fifth more memory, so not for the sake of large weights.
+    Does nothing where the C library has no mallopt.
+
+    :param largest: bytes of the largest buffer that comes and goes with each batch.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is not None:
+    if mallopt is None:
+        return
+    if largest > LARGEST_MMAP_THRESHOLD:
         mallopt(M_ARENA_MAX, 1)
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, MOST_KEPT)
+    else:
+        mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+        mallopt(M_TRIM_THRESHOLD, KEPT)

@@ -279,6 +279,15 @@ class ResolvedRun:
         each = row + LABEL_BYTES * self.labels(layer, kind) + beside
         return samples * each + self.edge_bytes
 
+    def buffer_bytes(self, shape: LayerShape) -> int:
+        """Give what a batch takes where it is widest in a layer, float32."""
+        return 4 * self.config.streams * self.batch_size * shape.widest
+
+    @property
+    def largest_buffer_bytes(self) -> int:
+        """The same of the layer where it is largest."""
+        return max(self.buffer_bytes(shape) for shape in self.layers)
+
     def item_bytes(self, layer: int) -> int:
         """Payload of the largest item that arrives at a layer."""
         batch = self.batch_size

@@ -48,7 +48,7 @@ class ChapterReference:
         self.dataset, self.journal = self.task.dataset, self.task.journal
         config = self.resolved.config
         self.device = compute_device(config.compute.device)
-        prepare_torch(config.compute.threads, self.device)
+        prepare_torch(config.compute.threads, self.device, self.resolved.largest_buffer_bytes)
         warm_up()
         self.base_rss_mb = rss_mb()
         self._run = self.task.run_id, self.task.config_hash

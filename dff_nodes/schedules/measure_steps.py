@@ -52,7 +52,7 @@ class StepMeasurement:
         self.resolved = resolved
         config = resolved.config
         self.device = compute_device(config.compute.device)
-        prepare_torch(config.compute.threads, self.device)
+        prepare_torch(config.compute.threads, self.device, resolved.largest_buffer_bytes)
         warm_up()
         plain = config.compute.threads == 1 and self.device.type == 'cpu'
         self._clock = time.thread_time if plain else time.perf_counter

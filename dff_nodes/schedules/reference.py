@@ -48,7 +48,7 @@ class ReferenceRun:
         listener: Listener | None = None,
     ) -> None:
         device = compute_device(resolved.config.compute.device)
-        prepare_torch(resolved.config.compute.threads, device)
+        prepare_torch(resolved.config.compute.threads, device, resolved.largest_buffer_bytes)
         self.resolved = resolved
         self.listener = listener or Listener()
         warm_up()
