@@ -39,7 +39,8 @@ def measured() -> StepTimes:
     """Times that are kept as if they had been measured."""
     config = load_config(None, SMALL[1::2])
     layer = LayerTimes(**dict.fromkeys(LayerTimes.__dataclass_fields__, 0.001))
-    times = StepTimes([layer] * 2, 0.0, 1e-4, 1e-9, 2048, 1, 'made up', 0.1, 'cable', {'0.5x2': 1.2})
+    costs = {'0.5x2': 1.2}
+    times = StepTimes([layer] * 2, 0.0, 1e-4, 1e-9, 2048, 1, 'made up', 0.1, 'cable', costs)
     save_times(resolve(config, read_facts(config.data)), times)
     return times
 
