@@ -129,6 +129,7 @@ def _measure(resolved: ResolvedRun, devices: list[PlannedDevice], mbit: float | 
 
 def _wire_shares(resolved: ResolvedRun, mbit: float) -> dict[str, float]:
     """Measure how much of a cable's rate it is that what travels takes."""
+    from dff_nodes.lab.commands import LabError
     from dff_nodes.lab.message_cost import measure_wire_share
     from dff_nodes.nodes.part_client import WINDOW
     from dff_nodes.nodes.two_processes import MeasurementError
@@ -141,7 +142,7 @@ def _wire_shares(resolved: ResolvedRun, mbit: float) -> dict[str, float]:
     for what, count, under_way in ((ITEMS, max(hops), window), (PARTS, CHUNK_BYTES, WINDOW)):
         try:
             shares[wire_name(what, mbit)] = measure_wire_share(mbit, count, under_way)
-        except MeasurementError as error:
+        except (LabError, MeasurementError) as error:
             print(f'{what} over a cable were not measured: {error}', file=sys.stderr)
     return shares
 
