@@ -33,10 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     verb = next((word for word in words if word in VERBS), None)
     parser = _parser(verb)
-    parsed = parser.parse_args(words)
-    if parsed.verb is None:
+    parsed, parsed.more = parser.parse_known_args(words)
+    if parsed.verb is None and not parsed.more:
         parser.print_help(sys.stderr)
         return 2
+    if parsed.more and not (parsed.verb and getattr(_module(parsed.verb), 'TAKES_MORE', False)):
+        parser.error(f'unrecognized arguments: {" ".join(parsed.more)}')
     return _run(_module(parsed.verb), parsed)
 
 

@@ -11,13 +11,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+TAKES_MORE = True
+"""arguments that are not declared here are no mistake"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
         '--slow', action='store_true', help='also the proofs that take many minutes'
     )
-    parser.add_argument('pytest', nargs=argparse.REMAINDER, help='arguments for pytest')
+    # Not declared: argparse would claim those that begin with a dash.
+    parser.usage = 'dff test [-h] [--json] [--debug] [--slow] [what pytest takes ...]'
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -27,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise RuntimeError(f'there are no tests in {repository}: run ./dff test in a clone')
     command = [sys.executable, '-m', 'pytest', '-rs']
     command += [] if arguments.slow else ['-m', 'not slow']
-    command += [each for each in arguments.pytest if each != '--']
+    command += [each for each in arguments.more if each != '--']
     # Pytest writes to standard error, so that --json has standard output for itself.
     output = sys.stderr if arguments.json else None
     status = subprocess.run(
