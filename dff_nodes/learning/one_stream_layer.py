@@ -179,11 +179,13 @@ class OneStreamLayer(Layer):
     def _to_wire(self, passed: Tensor) -> Tensor:
         rows = passed.permute(0, 2, 3, 1) if passed.dim() == 4 else passed
         rows = rows.contiguous()
+        rows = rows.to(self.wire)
         if self.wire == torch.float16:
-            # Larger numbers would arrive as infinity, and be refused.
+            # Larger numbers became infinity, and would be refused. Half the bytes to go through
+            # when this comes after the conversion, and the same numbers.
             limit = torch.finfo(torch.float16).max
-            rows = rows.clamp(-limit, limit)
-        return rows.to(self.wire)
+            rows = rows.clamp_(-limit, limit)
+        return rows
 
     def learned(self) -> dict[str, Tensor]:
         """See Layer.learned."""
