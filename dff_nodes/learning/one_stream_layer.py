@@ -53,7 +53,13 @@ class OneStreamLayer(Layer):
         if isinstance(self.body, Body):
             self.body.precision = self.precision
         setting = Setting(
-            config.rule, own, shape.output_shape, resolved.facts.classes, self.seed, index
+            config.rule,
+            own,
+            shape.output_shape,
+            resolved.facts.classes,
+            self.seed,
+            index,
+            self.precision,
         )
         rule: LocalRule | GraphRule = resolve_name(config.rule.implementation)(setting)
         self.rule = rule.to(device, memory_format=layout)

@@ -12,6 +12,7 @@ from layers_on_digits import CPU, LAYERS, digits, run_of, train
 
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.layer import Layer, make_layer
+from dff_nodes.learning.rules.local_rule import Step
 from dff_nodes.runs.config_file import ConfigError
 
 CONV = {'type': 'conv', 'channels': 12, 'rule': 'softmax_head'}
@@ -75,6 +76,29 @@ def test_bfloat16_rounds_what_is_computed_but_no_state(config: dict[str, Any]) -
     assert {tensor.dtype for tensor in rounded.parameters().values()} == {torch.float32}
     floats = [each for each in rounded.moments().values() if each.is_floating_point()]
     assert {tensor.dtype for tensor in floats} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    'rule', [{'name': 'softmax_head', 'hidden': 16}, 'pred_sim', 'reconstruct'], ids=str
+)
+@pytest.mark.parametrize('kind', ['dense', 'conv'])
+def test_bfloat16_is_for_what_a_rule_multiplies_too(rule: Any, kind: str) -> None:
+    config = LAYERS[kind] | {'rule': rule}
+    (exact,) = layers(config)
+    (rounded,) = layers(config, compute={'precision': 'bfloat16'})
+    own, _ = exact._parted(exact._arrived(first_batch()))
+    labels = first_batch().labels
+    output = exact.body(own).detach().requires_grad_()
+    with torch.no_grad():
+        # Class heads begin at 0, where what is before them does not matter.
+        for layer in (exact, rounded):
+            layer.rule.head.weight.normal_(generator=torch.Generator().manual_seed(0))
+    losses = [
+        layer.rule.loss(Step(layer.body, own, output, labels, 0))[0] for layer in (exact, rounded)
+    ]
+    assert losses[0] != losses[1]
+    assert torch.allclose(*losses, rtol=0.03)
+    assert losses[1].dtype == torch.float32
 
 
 def test_precision_is_refused_where_it_has_no_meaning() -> None:

@@ -193,7 +193,11 @@ def test_bfloat16(dff: Dff) -> None:
     assert_golden(
         dff,
         settings(
-            network=[conv | {'stem': 'whiten', 'pool': 2}, conv, {'units': 30, **rule}],
+            network=[
+                conv | {'stem': 'whiten', 'pool': 2},
+                conv | {'rule': 'pred_sim'},
+                {'units': 30, **rule},
+            ],
             training__epochs=1,
             training__optimizer={'name': 'muon', 'learning_rate': 0.05},
             stream__dtype='float16',

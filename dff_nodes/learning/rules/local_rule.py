@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from dff_nodes.learning.compute import arithmetic
 from dff_nodes.runs.rules import Rule, Shape
 from dff_nodes.seeds import generator
 
@@ -31,10 +32,17 @@ class Setting(Generic[Settings]):
     seed: int
     index: int
     """of the layer"""
+    precision: torch.dtype = torch.float32
+    """of the layer's matrix products and convolutions"""
 
     def random(self, *purpose: str | int) -> torch.Generator:
         """Make a generator of the run's seed, for one purpose of this layer's rule."""
         return generator(self.seed, 'rule', self.index, *purpose)
+
+    def apply(self, module: nn.Module, x: Tensor) -> Tensor:
+        """Apply a large linear map or convolution with the layer's precision; give float32."""
+        with arithmetic(self.precision, x.device):
+            return module(x).float()
 
 
 @dataclass(frozen=True)

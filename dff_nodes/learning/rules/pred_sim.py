@@ -42,7 +42,7 @@ class PredSim(HeadedRule):
 
     def _summary(self, output: Tensor) -> Tensor:
         """Features that are compared, [samples, units]: of maps the channels' deviations."""
-        features = self.projection(output)
+        features = self.setting.apply(self.projection, output)
         if features.dim() == 2:
             return features
         # The root has no gradient at 0, where a channel is the same everywhere.

@@ -43,7 +43,7 @@ class Reconstruct(ReadoutRule):
         if latent.dim() == 4:
             height, width = step.input.shape[2:]
             latent = interpolate(latent, (height, width), mode='nearest')
-        restored = self.decoder(latent)
+        restored = self.setting.apply(self.decoder, latent)
         return mse_loss(restored.view_as(step.input), step.input)
 
     def passed(self, output: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class HiddenLayer(nn.Module):
 
     def __init__(self, setting: Setting[SoftmaxHeadRule]) -> None:
         super().__init__()
+        self.setting = setting
         inputs, units = setting.output_shape[-1], setting.rule.hidden
         shape = setting.rule.hidden_shape(setting.output_shape)
         self.features = math.prod(shape)
@@ -65,7 +66,7 @@ class HiddenLayer(nn.Module):
         """Give what the head sees: float32 [samples, features]."""
         if self.grid is not None:
             output = GridAverage.apply(output, self.grid)
-        return gelu(self.norm(self.map(output))).flatten(1)
+        return gelu(self.norm(self.setting.apply(self.map, output))).flatten(1)
 
 
 class BlockSoftmax(HeadLossRule):
