@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dff_nodes.learning.compute import arithmetic
+from dff_nodes.learning.convolution import Convolution, replace_convolutions
 from dff_nodes.learning.graph_body import GraphBody
 from dff_nodes.runs.layers import (
     AnyPart,
@@ -84,6 +85,7 @@ def build_body(layer: LayerConfig, shape: Shape, seed: int, *purpose: str | int)
 
         body = Body(*build_parts(layer.network, layer.parts, 'parts', shape[-1]))
         settle_in_place(body)
+        replace_convolutions(body)
         draw_weights(body, layer.initialization, seed, *purpose)
         return body
     parts = layer.parts if isinstance(layer, BlockLayer) else [layer]
@@ -108,7 +110,7 @@ def _build_part(part: AnyPart, shape: Shape) -> list[nn.Module]:
         norm = _norm(part.normalization, part.units, 1, maps=False)
         rest = [*norm, activation] if part.order == 'norm_activation' else [activation, *norm]
         return [*flat, linear, *rest]
-    convolution = nn.Conv2d(
+    convolution = Convolution(
         shape[2],
         part.channels,
         part.kernel,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize, one_hot
 
+from dff_nodes.learning.convolution import Convolution
 from dff_nodes.learning.rules.heads import HeadedRule
 from dff_nodes.learning.rules.local_rule import Setting, Step
 from dff_nodes.runs.rules import PredSimRule
@@ -23,7 +24,7 @@ class PredSim(HeadedRule):
         units = setting.output_shape[-1]
         self.projection: nn.Module
         if len(setting.output_shape) == 3:
-            self.projection = nn.Conv2d(units, units, 3, padding=1, bias=False)
+            self.projection = Convolution(units, units, 3, padding=1, bias=False)
         else:
             self.projection = nn.Linear(units, units, bias=False)
         with torch.no_grad():

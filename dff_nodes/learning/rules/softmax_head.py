@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from dff_nodes.learning.body import batch_norm, draw_weights
+from dff_nodes.learning.convolution import Convolution
 from dff_nodes.learning.rules.grid_average import GridAverage
 from dff_nodes.learning.rules.heads import HeadedRule, zero_linear
 from dff_nodes.learning.rules.local_rule import Setting, Step
@@ -56,7 +57,7 @@ class HiddenLayer(nn.Module):
         self.map: nn.Module
         if len(shape) == 3:
             self.grid = shape[:2]
-            self.map = nn.Conv2d(inputs, units, 3, padding=1, bias=False)
+            self.map = Convolution(inputs, units, 3, padding=1, bias=False)
         else:
             self.map = nn.Linear(inputs, units, bias=False)
         self.norm = batch_norm(units, maps=self.grid is not None)

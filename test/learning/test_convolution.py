@@ -1,0 +1,123 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions over few pixels equal PyTorch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from dff_nodes.learning import convolution
+from dff_nodes.learning.convolution import Convolution, replace_convolutions
+
+
+@pytest.fixture(autouse=True)
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small layers do."""
+    monkeypatch.setattr(convolution, 'MANY_CHANNELS', 6)
+
+
+SHAPES = [
+    pytest.param({'kernel_size': 3, 'padding': 1}, (4, 4), id='same'),
+    pytest.param({'kernel_size': 3, 'padding': 1, 'stride': 2}, (7, 8), id='strided'),
+    pytest.param(
+        {'kernel_size': (3, 2), 'padding': (0, 1), 'stride': (1, 3)}, (5, 6), id='uneven'
+    ),
+    pytest.param({'kernel_size': 1, 'stride': 2, 'bias': False}, (8, 8), id='downsample'),
+    pytest.param({'kernel_size': 5, 'padding': 2}, (1, 1), id='one pixel'),
+]
+
+
+def maps(size: tuple[int, int], dtype: torch.dtype = torch.float64) -> Tensor:
+    random = torch.Generator().manual_seed(0)
+    drawn = torch.randn(9, 6, *size, generator=random, dtype=torch.float64).to(dtype)
+    return drawn.to(memory_format=torch.channels_last).requires_grad_()
+
+
+def both(module: Convolution, x: Tensor) -> list[list[Tensor]]:
+    """Output and gradients of the module, and of conv2d."""
+    plain = conv2d(x, module.weight, module.bias, module.stride, module.padding)
+    found = []
+    for output in (module(x), plain):
+        inputs = [x, *module.parameters()]
+        found.append([output, *torch.autograd.grad(output.sin().sum(), inputs)])
+    return found
+
+
+@pytest.mark.parametrize(('settings', 'size'), SHAPES)
+@pytest.mark.parametrize('chunk', [1, 1000, convolution.CHUNK])
+def test_few_pixels(
+    settings: dict[str, Any],
+    size: tuple[int, int],
+    chunk: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(convolution, 'CHUNK', chunk)
+    module = Convolution(6, 5, dtype=torch.float64, **settings)
+    x = maps(size)
+    assert module._is_product(x)
+    for own, plain in zip(*both(module, x), strict=True):
+        assert own.shape == plain.shape
+        assert torch.allclose(own, plain)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'size'),
+    [
+        ({'kernel_size': 3, 'padding': 1}, (4, 5)),
+        ({'kernel_size': 3, 'padding': 1, 'groups': 2}, (2, 2)),
+        ({'kernel_size': 3, 'padding': 2, 'dilation': 2}, (2, 2)),
+        ({'kernel_size': 3, 'padding': 'same'}, (2, 2)),
+        ({'kernel_size': 3, 'padding': 1, 'padding_mode': 'reflect'}, (2, 2)),
+    ],
+    ids=['many pixels', 'groups', 'dilation', 'named padding', 'mirrored'],
+)
+def test_others_are_pytorchs_own(settings: dict[str, Any], size: tuple[int, int]) -> None:
+    module = Convolution(6, 8, **settings)
+    plain = nn.Conv2d(6, 8, **settings)
+    plain.load_state_dict(module.state_dict())
+    x = maps(size, torch.float32)
+    assert torch.equal(module(x), plain(x))
+
+
+def test_bfloat16_stays_as_near_as_pytorchs() -> None:
+    module, x = Convolution(64, 48, 3, padding=1), torch.randn(40, 64, 2, 2)
+    x.requires_grad_()
+    exact = both(module, x)[1]
+    with torch.autocast('cpu', torch.bfloat16):
+        own, plain = both(module, x)
+    assert own[0].dtype == torch.bfloat16
+    assert {each.dtype for each in own[1:]} == {torch.float32}
+    for one, other, wanted in zip(own, plain, exact, strict=True):
+        error, allowed = ((each.float() - wanted).norm() for each in (one, other))
+        assert 0 < error < 1.5 * allowed
+
+
+def test_few_channels_are_pytorchs_own() -> None:
+    assert not Convolution(5, 8, 3)._is_product(torch.zeros(1, 5, 4, 4))
+    assert Convolution(6, 8, 3)._is_product(torch.zeros(1, 6, 4, 4))
+
+
+def test_what_is_not_asked_for_is_not_computed() -> None:
+    module = Convolution(6, 5, 3, padding=1)
+    module.requires_grad_(False)
+    x = maps((2, 2), torch.float32)
+    module(x).sum().backward()
+    assert module.weight.grad is None and x.grad is not None
+    module.requires_grad_(True)
+    module(x.detach()).sum().backward()
+    assert module.weight.grad is not None
+
+
+def test_parts_of_other_networks_take_it_too() -> None:
+    body = nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False), nn.Sequential(nn.ReLU(), nn.Conv2d(4, 2, 1))
+    )
+    names = [(name, each.shape) for name, each in body.named_parameters()]
+    replace_convolutions(body)
+    assert [(name, each.shape) for name, each in body.named_parameters()] == names
+    assert type(body[0]) is type(body[1][1]) is Convolution
