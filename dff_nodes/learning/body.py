@@ -9,9 +9,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dff_nodes.learning.compute import arithmetic
 from dff_nodes.learning.convolution import Convolution, replace_convolutions
 from dff_nodes.learning.graph_body import GraphBody
+from dff_nodes.learning.precision import arithmetic
 from dff_nodes.runs.layers import (
     AnyPart,
     BlockLayer,

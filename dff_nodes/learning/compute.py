@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -51,13 +50,6 @@ def precision_here(config: ComputeConfig) -> str:
     """Name the precision that a node on this device computes with, for what it reports."""
     dtype = compute_precision(config.precision, compute_device(config.device))
     return str(dtype).removeprefix('torch.')
-
-
-def arithmetic(precision: torch.dtype, device: torch.device) -> AbstractContextManager[None]:
-    """Compute matrix products and convolutions with a precision, as long as it is entered."""
-    if precision == torch.float32:
-        return nullcontext()
-    return torch.autocast(device.type, precision)
 
 
 def prepare_torch(threads: int, device: torch.device, buffer_bytes: int = 0) -> None:

@@ -13,10 +13,11 @@ from torch.nn.functional import avg_pool2d, gelu, pad
 
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.body import Body, build_body
-from dff_nodes.learning.compute import arithmetic, compute_precision
+from dff_nodes.learning.compute import compute_precision
 from dff_nodes.learning.inputs import Pixels, as_maps, owned
 from dff_nodes.learning.layer import Layer, TrainFigures, prefixed, train_figures, without_prefix
 from dff_nodes.learning.optimizers import LayerOptimizer
+from dff_nodes.learning.precision import arithmetic
 from dff_nodes.learning.rules.graph_rule import GraphRule
 from dff_nodes.learning.rules.local_rule import LocalRule, Setting, Step
 from dff_nodes.learning.whitening import Whitening

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from dff_nodes.learning.compute import arithmetic
+from dff_nodes.learning.precision import arithmetic
 from dff_nodes.runs.rules import Rule, Shape
 from dff_nodes.seeds import generator
 
