@@ -99,6 +99,7 @@ def test_a_layer_node_holds_little_more_than_its_layer(dff: Dff) -> None:
     values = settings(
         network=[{'units': 2500}, {'units': 2500}],
         training__epochs=1,
+        training__batch_size=16,  # so that what is under way is little beside the layer
         training__negatives__mode='adaptive',
     )
     done = dff.run('train', '--json', *values)
