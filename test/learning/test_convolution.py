@@ -102,6 +102,11 @@ def test_few_channels_are_pytorchs_own() -> None:
     assert Convolution(6, 8, 3)._is_product(torch.zeros(1, 6, 4, 4))
 
 
+def test_a_window_that_does_not_fit_is_refused_as_by_pytorch() -> None:
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input"):
+        Convolution(6, 8, 5)(torch.zeros(1, 6, 3, 3))
+
+
 def test_what_is_not_asked_for_is_not_computed() -> None:
     module = Convolution(6, 5, 3, padding=1)
     module.requires_grad_(False)

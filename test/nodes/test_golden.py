@@ -194,7 +194,8 @@ def test_bfloat16(dff: Dff) -> None:
         dff,
         settings(
             network=[
-                conv | {'stem': 'whiten', 'pool': 2},
+                # So many channels, and few pixels behind them: products (Convolution).
+                conv | {'stem': 'whiten', 'pool': 2, 'channels': 128},
                 conv | {'rule': 'pred_sim'},
                 {'units': 30, **rule},
             ],
