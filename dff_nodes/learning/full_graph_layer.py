@@ -28,11 +28,11 @@ class FullGraphLayer(OneStreamLayer):
 
     def train(self, batch: Batch) -> tuple[Batch, TrainFigures]:
         """See Layer.train."""
-        learns = self.learns
-        with torch.set_grad_enabled(learns):
+        self._prepare(normalize=True)
+        with torch.set_grad_enabled(self.learns):
             step = self._step(batch)
             loss, scores = self.rule.loss(step)
-        rate = self._update(loss) if learns else 0.0
+        rate = self._update(loss)
         with torch.no_grad():
             passed = self._dropped(self.rule.passed(step.output.detach()))
             figures = class_figures(loss, scores.detach(), step.labels, rate)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pkgutil import resolve_name
 
 import torch
@@ -24,6 +24,14 @@ from dff_nodes.learning.whitening import Whitening
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.runs.shapes import body_shape
 from dff_nodes.seeds import generator
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The optimizer of some of a layer's parameters, and the training steps it learns in."""
+
+    optimizer: LayerOptimizer
+    steps: range
 
 
 class OneStreamLayer(Layer):
@@ -66,39 +74,47 @@ class OneStreamLayer(Layer):
         self.rule = rule.to(device, memory_format=layout)
         self.dropout = config.dropout
         self.steps = 0
-        first, end = config.epochs or (0, resolved.config.training.epochs)
-        self.first_step = first * resolved.batches_per_epoch
-        self.end_step = min(end * resolved.batches_per_epoch, resolved.train_steps)
-        self.optimizer = self._optimizer(resolved)
+        self.learners = self._learners(resolved)
 
-    def _optimizer(self, resolved: ResolvedRun) -> LayerOptimizer:
+    def _learners(self, resolved: ResolvedRun) -> dict[str, Learner]:
+        """Give what turns gradients into steps, by the name of its moments."""
         config = self.shape.config
         body = dict(self.body.named_parameters(prefix='body')) if self.rule.trains_body else {}
-        return LayerOptimizer(
-            self.shape.optimizer,
-            config.learning_rate or resolved.config.training.learning_rate,
-            max(1, self.end_step - self.first_step),
-            {name: each for name, each in body.items() if each.dim() > 1},
-            {name: each for name, each in body.items() if each.dim() < 2},
-            dict(self.rule.named_parameters(prefix='rule')),
-        )
+        matrices = {name: each for name, each in body.items() if each.dim() > 1}
+        others = {name: each for name, each in body.items() if each.dim() < 2}
+        head = dict(self.rule.named_parameters(prefix='rule'))
+
+        def learner(epochs: tuple[int, int] | None, *groups: dict[str, nn.Parameter]) -> Learner:
+            first, end = epochs or (0, resolved.config.training.epochs)
+            steps = range(
+                first * resolved.batches_per_epoch,
+                min(end * resolved.batches_per_epoch, resolved.train_steps),
+            )
+            course = config.learning_rate or resolved.config.training.learning_rate
+            optimizer = LayerOptimizer(self.shape.optimizer, course, max(1, len(steps)), *groups)
+            return Learner(optimizer, steps)
+
+        if config.head_epochs is None:
+            return {'optimizer': learner(config.epochs, matrices, others, head)}
+        return {
+            'optimizer': learner(config.epochs, matrices, others),
+            'head_optimizer': learner(config.head_epochs, {}, {}, head),
+        }
 
     def train(self, batch: Batch) -> tuple[Batch, TrainFigures]:
         """See Layer.train."""
         arrived = self._arrived(batch)
         if self.stem and not self.stem.ready:
             self.stem.fit(arrived)
-        learns = self.learns
         # A single sample has no deviation to normalise by: the running ones serve.
-        for module in (self.body, self.rule):
-            module.train(learns and batch.samples > 1)
+        self._prepare(normalize=batch.samples > 1)
         own, carried = self._parted(arrived)
         labels = batch.labels.to(self.device)
-        with torch.set_grad_enabled(learns):
+        with torch.set_grad_enabled(self.learns):
             output = self._output(own, carried)
             step = Step(self.body, own, output, labels, self.steps)
             loss, scores = self.rule.loss(step)
-        rate = self._update(loss) if learns else 0.0
+        rate = self._update(loss)
         with torch.no_grad():
             passed = self._dropped(self._passed(output.detach(), own, carried))
             figures = class_figures(loss, scores.detach(), labels, rate)
@@ -106,17 +122,42 @@ class OneStreamLayer(Layer):
         return Batch(self._to_wire(passed), labels=batch.labels), figures
 
     @property
+    def learning(self) -> list[LayerOptimizer]:
+        """Optimizers that take a step at the next TRAIN item."""
+        return [
+            each.optimizer
+            for each in self.learners.values()
+            if self.steps in each.steps and each.optimizer.groups
+        ]
+
+    @property
     def learns(self) -> bool:
-        """Whether the next TRAIN item is one that the layer learns from."""
-        return self.first_step <= self.steps < self.end_step
+        """Whether the next TRAIN item is one that the layer, or its head, learns from."""
+        return bool(self.learning)
+
+    def _prepare(self, *, normalize: bool) -> None:
+        """
+        Bring both parts of the layer into the state they have for the next TRAIN item.
+
+        :param normalize: by the batch's own statistics, where a part learns.
+        """
+        steps = [each.steps for each in self.learners.values()]
+        for module, window in ((self.body, steps[0]), (self.rule, steps[-1])):
+            learns = self.steps in window
+            module.train(learns and normalize)
+            module.requires_grad_(learns)
 
     def _update(self, loss: Tensor) -> float:
-        """Take one step down, and give the learning rate it had."""
+        """Take one step down with what learns now, and give the learning rate it had."""
+        learning = self.learning
+        if not learning:
+            return 0.0
         loss.backward()
-        rate = self.optimizer.rate
+        rate = learning[0].rate
         # Muon multiplies matrices.
         with arithmetic(self.precision, self.device):
-            self.optimizer.step()
+            for optimizer in learning:
+                optimizer.step()
         return rate
 
     def score(self, batch: Batch) -> tuple[Batch, Tensor]:
@@ -206,12 +247,16 @@ class OneStreamLayer(Layer):
 
     def moments(self) -> dict[str, Tensor]:
         """See Layer.moments."""
-        return prefixed('optimizer', self.optimizer.state()) | {'steps': torch.tensor(self.steps)}
+        moments = {'steps': torch.tensor(self.steps)}
+        for name, learner in self.learners.items():
+            moments |= prefixed(name, learner.optimizer.state())
+        return moments
 
     def load_moments(self, tensors: dict[str, Tensor]) -> None:
         """See Layer.load_moments."""
         self.steps = int(tensors['steps'])
-        self.optimizer.load_state(without_prefix('optimizer', tensors))
+        for name, learner in self.learners.items():
+            learner.optimizer.load_state(without_prefix(name, tensors))
 
 
 def _pooled(carried: Tensor, like: Tensor) -> Tensor:

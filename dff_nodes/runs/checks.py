@@ -13,9 +13,11 @@ from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig
 from dff_nodes.runs.rules import (
     BlockGoodnessRule,
+    BlockSoftmaxRule,
     ChannelCompetitionRule,
     MeanGoodnessRule,
     Shape,
+    SoftmaxHeadRule,
     SpatialGoodnessRule,
 )
 
@@ -83,6 +85,23 @@ def check_layer(layer: LayerConfig, index: int, output: Shape, classes: int, fie
         _check_two_stream_layer(layer, field)
 
 
+def check_head_epochs(layer: LayerConfig, head_parameters: int, field: str) -> None:
+    """Refuse epochs of a head that there is not."""
+    if layer.head_epochs is not None and not head_parameters:
+        raise ConfigError(
+            f'{field}.head_epochs must be left out for the rule {layer.rule.name}, which has no '
+            f'parameters of its own here, got {list(layer.head_epochs)}'
+        )
+    taught = isinstance(layer.rule, (SoftmaxHeadRule, BlockSoftmaxRule))
+    first = (layer.epochs or (0, 0))[0]
+    if taught and layer.head_epochs is not None and layer.head_epochs[0] > first:
+        raise ConfigError(
+            f'{field}.head_epochs must not begin after epoch {first}, as the layer learns '
+            f'through the head of the rule {layer.rule.name}, which begins at zero, '
+            f'got {list(layer.head_epochs)}'
+        )
+
+
 def _check_two_stream_layer(layer: LayerConfig, field: str) -> None:
     """Goodness of two streams is that of rectified activity, normalised to hide it."""
     if not isinstance(layer, (DenseLayer, ConvolutionLayer)):
@@ -90,7 +109,13 @@ def _check_two_stream_layer(layer: LayerConfig, field: str) -> None:
             f'{field}.type must be dense or conv for the rule {layer.rule.name}, got {layer.type}'
         )
     plain = {'normalization': 'none', 'activation': 'relu', 'dropout': 0.0, 'epochs': None}
-    plain |= {'stem': 'none', 'skip': 'none', 'initialization': 'lecun', 'order': ORDER}
+    plain |= {
+        'head_epochs': None,
+        'stem': 'none',
+        'skip': 'none',
+        'initialization': 'lecun',
+        'order': ORDER,
+    }
     for name, value in plain.items():
         if getattr(layer, name, value) != value:
             raise ConfigError(
@@ -128,9 +153,9 @@ def _check_chapters(resolved: ResolvedRun) -> None:
             f'got {resolved.lag_chapters}'
         )
     for index, layer in enumerate(config.network):
-        if layer.epochs is not None:
+        for name in layer.windows:
             raise ConfigError(
-                f'network[{index}].epochs must be left out of the federated schedule, whose '
+                f'network[{index}].{name} must be left out of the federated schedule, whose '
                 'epochs differ from worker to worker'
             )
 

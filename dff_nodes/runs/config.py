@@ -226,12 +226,13 @@ class Config(Section):
                 f'checkpoint.replicate is for the schedule stream, {schedule.name!r} keeps no '
                 'copies elsewhere: leave it false'
             )
-        windows = [layer.epochs is not None for layer in self.network]
-        if getattr(schedule, 'moments', 'travel') == 'stay' and any(windows):
-            raise ValueError(
-                f"schedule.moments must be 'travel' where network[{windows.index(True)}].epochs "
-                "limits when a layer learns, got 'stay'"
-            )
+        for index, layer in enumerate(self.network):
+            for window in layer.windows:
+                if getattr(schedule, 'moments', 'travel') == 'stay':
+                    raise ValueError(
+                        f"schedule.moments must be 'travel' where network[{index}].{window} "
+                        "limits when a layer learns, got 'stay'"
+                    )
         if self.spares:
             raise ValueError(
                 f'placement.spare is for the schedule stream, {schedule.name!r} has none: a '
@@ -247,11 +248,12 @@ class Config(Section):
     @model_validator(mode='after')
     def _layers_learn_within_the_run(self) -> Config:
         for index, layer in enumerate(self.network):
-            if layer.epochs is not None and layer.epochs[0] >= self.training.epochs:
-                raise ValueError(
-                    f'network[{index}].epochs must begin before training.epochs '
-                    f'({self.training.epochs}), got {list(layer.epochs)}'
-                )
+            for name, window in layer.windows.items():
+                if window[0] >= self.training.epochs:
+                    raise ValueError(
+                        f'network[{index}].{name} must begin before training.epochs '
+                        f'({self.training.epochs}), got {list(window)}'
+                    )
         return self
 
     @model_validator(mode='after')

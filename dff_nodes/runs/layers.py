@@ -176,16 +176,28 @@ class LocalSettings(Section):
         description='[first, end): the layer learns in these epochs only, and its learning rate '
         'runs its course in them; default all',
     )
+    head_epochs: tuple[int, int] | None = Field(
+        None,
+        description="[first, end): the rule's own parameters, such as a class head, learn in "
+        'these epochs, which may outlast those of the layer; default as epochs',
+    )
     dropout: float = Field(
         0.0, ge=0, lt=1, description='share of what passes on that is zeroed while training'
     )
 
+    @property
+    def windows(self) -> dict[str, tuple[int, int]]:
+        """Give the settings that limit when a layer learns, and what they say."""
+        windows = {'epochs': self.epochs, 'head_epochs': self.head_epochs}
+        return {name: window for name, window in windows.items() if window is not None}
+
     @model_validator(mode='after')
-    def _window_in_order(self) -> LocalSettings:
-        if self.epochs is not None and not 0 <= self.epochs[0] < self.epochs[1]:
-            raise ValueError(
-                f'epochs must be [first, end) with 0 <= first < end, got {self.epochs}'
-            )
+    def _windows_in_order(self) -> LocalSettings:
+        for name, (first, end) in self.windows.items():
+            if not 0 <= first < end:
+                raise ValueError(
+                    f'{name} must be [first, end) with 0 <= first < end, got {[first, end]}'
+                )
         return self
 
 

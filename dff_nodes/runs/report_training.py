@@ -202,7 +202,10 @@ def learning_section(run: RunRecord) -> str:
 def _rates(run: RunRecord) -> list[Line]:
     """Give one line where all layers share one learning rate, as most do."""
     lines = _by_layer(run, lambda row: row.learning_rate)
-    own = {(layer.optimizer, layer.learning_rate, layer.epochs) for layer in run.config.network}
+    own = {
+        (layer.optimizer, layer.learning_rate, tuple(layer.windows.items()))
+        for layer in run.config.network
+    }
     if len(lines) > 1 and len(own) == 1:
         return [Line('all layers', lines[0].points, INK)]
     return lines

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dff_nodes.data.facts import DataFacts
-from dff_nodes.runs.checks import check_data, check_layer, check_run
+from dff_nodes.runs.checks import check_data, check_head_epochs, check_layer, check_run
 from dff_nodes.runs.config import Config, layer_names
 from dff_nodes.runs.config_file import ConfigError, config_hash
 from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig, OptimizerConfig
@@ -147,6 +147,7 @@ class ResolvedRun:
         taken = body_shape(layer, own, field)
         passes = _carried_behind(layer, taken, outcome.shape, carried, field)
         head = layer.rule.parameters(taken, outcome.shape, self.facts.classes)
+        check_head_epochs(layer, head, field)
         return LayerShape(
             name=name,
             input_shape=arriving,

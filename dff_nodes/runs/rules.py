@@ -182,15 +182,32 @@ class PredSimRule(HeadRule):
         return super().parameters(input_shape, output_shape, classes) + kernel * units * units
 
 
-class ChannelCompetitionRule(Rule):
+class ChannelCompetitionRule(HeadRule):
     """
     Cross-entropy over the mean squares of one group of channels per class, CwC-FF 2312.12668.
 
-    What passes on is the output as it is: let the layer normalise it (activation_norm).
+    What passes on is the output as it is: let the layer normalise it (activation_norm). The
+    published softmax predictor sees all pixels (head_inputs) of the last layer, and learns on
+    when that has stopped (`head_epochs` of the layer).
     """
 
     name: Literal['channel_competition'] = 'channel_competition'
-    implementation = 'dff_nodes.learning.rules.channel_groups:ChannelCompetition'
+    implementation = 'dff_nodes.learning.rules.channel_groups:channel_competition'
+    predictor: Literal['goodness', 'softmax'] = Field(
+        'goodness',
+        description='goodness: the groups themselves answer; softmax: a linear read-out, no '
+        'gradient of which reaches the layer',
+    )
+
+    def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:
+        """See Rule.parameters."""
+        if self.predictor == 'goodness':
+            return 0
+        return super().parameters(input_shape, output_shape, classes)
+
+    def macs(self, output_shape: Shape, classes: int) -> int:
+        """See Rule.macs."""
+        return 0 if self.predictor == 'goodness' else super().macs(output_shape, classes)
 
 
 class MeanGoodnessRule(Rule):

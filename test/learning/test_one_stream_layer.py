@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -39,7 +40,51 @@ def test_a_layer_learns_in_its_epochs_only() -> None:
     assert seen[0] == fresh.weights_sha256(), 'frozen before its first epoch'
     assert seen[1] != seen[0]
     assert seen[2] == seen[1], 'frozen from its last epoch on'
-    assert layer.optimizer.steps_done == batches.per_epoch
+    assert layer.learners['optimizer'].optimizer.steps_done == batches.per_epoch
+
+
+@pytest.mark.parametrize('rule', ['softmax_head', 'reconstruct'])
+def test_a_head_learns_in_epochs_of_its_own(rule: str) -> None:
+    """Whether the head's gradient would reach the layer or not."""
+    config = LAYERS['dense'] | {'rule': rule, 'epochs': [1, 2], 'head_epochs': [0, 3]}
+    (layer,) = layers(config)
+    batches, seen = digits(), []
+    for epoch in range(4):
+        train(layer, batches, range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch))
+        seen.append({name: each.clone() for name, each in layer.parameters().items()})
+    (fresh,) = layers(config)
+    changed = [
+        {name for name in now if not torch.equal(before[name], now[name])}
+        for before, now in itertools.pairwise([fresh.parameters(), *seen])
+    ]
+    body, head = ({name for name in seen[0] if name.startswith(part)} for part in ('body', 'rule'))
+    assert changed == [head, body | head, head, set()]
+
+
+def test_a_head_of_a_frozen_layer_sees_what_the_layer_gives_when_asked() -> None:
+    """The layer's batch normalisation has running statistics then, as on test data."""
+    config = LAYERS['dense'] | {'rule': 'softmax_head', 'epochs': [0, 1], 'head_epochs': [0, 2]}
+    (layer,) = layers(config)
+    batches = digits()
+    train(layer, batches, range(batches.per_epoch))
+    batch = first_batch()
+    asked = layer.evaluate(batch)[0].positive
+    assert torch.equal(layer.train(batch)[0].positive, asked)
+
+
+def test_a_layer_whose_head_learns_longer_comes_back_to_the_same_bits() -> None:
+    config = LAYERS['dense'] | {'rule': 'softmax_head', 'epochs': [0, 1], 'head_epochs': [0, 3]}
+    (straight,), (back,) = layers(config), layers(config)
+    batches = digits()
+    steps = range(batches.per_epoch + 3)
+    train(straight, batches, steps)
+    back.load_state({name: each.clone() for name, each in straight.state().items()})
+    for layer in (straight, back):
+        train(layer, batches, range(steps.stop, steps.stop + 3))
+    assert straight.weights_sha256() == back.weights_sha256()
+    moments = straight.moments()
+    assert moments['optimizer.steps_done'] == batches.per_epoch
+    assert moments['head_optimizer.steps_done'] == batches.per_epoch + 6
 
 
 def test_dropout_is_of_what_passes_on_and_differs_from_step_to_step() -> None:

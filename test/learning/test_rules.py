@@ -113,6 +113,18 @@ def test_channel_groups(name: str, power: int) -> None:
     assert torch.allclose(scores, groups.T.log_softmax(1))
 
 
+def test_channel_competition_may_have_a_read_out_that_answers() -> None:
+    rule = made_rule('channel_competition', (4, 4, 6), predictor='softmax', head_inputs=96)
+    plain, output = made_rule('channel_competition', (4, 4, 6)), maps().requires_grad_()
+    assert rule.head.in_features == 96, 'all pixels'
+    loss, scores = rule.loss(step_of(output, LABELS))
+    competition, _ = plain.loss(step_of(output, LABELS))
+    assert torch.allclose(loss, competition + cross_entropy_by_hand(scores, LABELS))
+    gradients = [torch.autograd.grad(each, output)[0] for each in (loss, competition)]
+    assert torch.equal(*gradients), 'the read-out does not teach the layer'
+    assert torch.equal(rule.scores(output), scores)
+
+
 def test_mean_goodness_is_taken_out_of_what_passes_on() -> None:
     rule = made_rule('mean_goodness', (4, 4, 6))
     passed = rule.passed(maps() * 3 + 1)
@@ -270,6 +282,10 @@ def test_the_read_out_does_not_teach_the_layer(rule: str) -> None:
         ({'rule': {'name': 'block_goodness', 'kernel': 2}}, 'must be odd'),
         ({'rule': 'softmax_hed'}, "'softmax_head'"),
         ({'rule': 'softmax_head', 'epochs': [6, 9]}, 'must begin before training.epochs'),
+        ({'rule': 'softmax_head', 'head_epochs': [6, 9]}, 'head_epochs must begin before'),
+        ({'rule': 'softmax_head', 'head_epochs': [2, 2]}, r'0 <= first < end, got .2, 2.'),
+        ({'rule': 'softmax_head', 'head_epochs': [1, 2]}, 'must not begin after epoch 0'),
+        ({'rule': 'channel_competition', 'head_epochs': [0, 2]}, 'head_epochs must be left out'),
         ({'rule': 'softmax_head', 'optimizer': {'head': 'muon'}}, 'head has parameters'),
     ],
 )

@@ -136,7 +136,7 @@ def test_mnist(dff: Dff, mnist_root: Path) -> None:
     )
 
 
-def one_stream(*rules: str) -> list[dict[str, Any]]:
+def one_stream(*rules: str | dict[str, str]) -> list[dict[str, Any]]:
     """Layers of all kinds, one for each rule."""
     made = [
         {'type': 'conv', 'channels': 20, 'stem': 'whiten', 'skip': 'begin'},
@@ -152,7 +152,8 @@ def one_stream(*rules: str) -> list[dict[str, Any]]:
             ],
         },
         {'type': 'dense', 'units': 40, 'normalization': 'layer', 'initialization': 'orthogonal'}
-        | {'epochs': [0, 1], 'optimizer': {'name': 'sgd', 'nesterov': True}},
+        | {'optimizer': {'name': 'sgd', 'nesterov': True}, 'epochs': [0, 1]}
+        | {'head_epochs': [0, 2]},
     ]
     made[2]['channels'] = 64  # as resnet18's second stage takes
     return [layer | {'rule': rule} for layer, rule in zip(made, rules, strict=True)]
@@ -163,12 +164,12 @@ def one_stream(*rules: str) -> list[dict[str, Any]]:
     [
         ('softmax_head', 'mean_goodness', 'spatial_goodness')
         + ('block_softmax', 'contrastive', 'prototype'),
-        ('channel_competition', 'pred_sim', 'contrast_self')
+        ({'name': 'channel_competition', 'predictor': 'softmax'}, 'pred_sim', 'contrast_self')
         + ('block_goodness', 'reconstruct', 'cascade'),
     ],
     ids=['supervised', 'others'],
 )
-def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str, ...]) -> None:
+def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str | dict[str, str], ...]) -> None:
     assert_golden(
         dff,
         settings(
