@@ -188,7 +188,8 @@ def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str | dict[str, str], .
     )
 
 
-def test_bfloat16(dff: Dff) -> None:
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_precision(dff: Dff, precision: str) -> None:
     rule = {'rule': {'name': 'softmax_head', 'hidden': 16}}
     conv = {'type': 'conv', 'channels': 12, 'activation': 'gelu', **rule}
     assert_golden(
@@ -203,7 +204,7 @@ def test_bfloat16(dff: Dff) -> None:
             training__epochs=1,
             training__optimizer={'name': 'muon', 'learning_rate': 0.05},
             stream__dtype='float16',
-            compute__precision='bfloat16',
+            compute__precision=precision,
         ),
     )
 
