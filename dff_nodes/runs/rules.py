@@ -15,7 +15,7 @@ import math
 from importlib.metadata import entry_points
 from typing import Annotated, ClassVar, Literal, Union
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dff_nodes.runs.section import BY_NAME, Section
 
@@ -198,6 +198,16 @@ class ChannelCompetitionRule(HeadRule):
         description='goodness: the groups themselves answer; softmax: a linear read-out, no '
         'gradient of which reaches the layer',
     )
+
+    @model_validator(mode='after')
+    def _a_head_has_a_predictor(self) -> ChannelCompetitionRule:
+        for name in ('label_smoothing', 'head_inputs'):
+            value = getattr(self, name)
+            if self.predictor == 'goodness' and value != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is for predictor 'softmax', got {value} with predictor 'goodness'"
+                )
+        return self
 
     def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:
         """See Rule.parameters."""

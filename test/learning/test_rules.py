@@ -286,6 +286,10 @@ def test_the_read_out_does_not_teach_the_layer(rule: str) -> None:
         ({'rule': 'softmax_head', 'head_epochs': [2, 2]}, r'0 <= first < end, got .2, 2.'),
         ({'rule': 'softmax_head', 'head_epochs': [1, 2]}, 'must not begin after epoch 0'),
         ({'rule': 'channel_competition', 'head_epochs': [0, 2]}, 'head_epochs must be left out'),
+        (
+            {'rule': {'name': 'channel_competition', 'label_smoothing': 0.1}},
+            "label_smoothing is for predictor 'softmax', got 0.1",
+        ),
         ({'rule': 'softmax_head', 'optimizer': {'head': 'muon'}}, 'head has parameters'),
     ],
 )
