@@ -67,6 +67,8 @@ def prepare_torch(threads: int, device: torch.device, buffer_bytes: int = 0) -> 
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False
+        # float32 is to mean float32: cuDNN would take 10 of its 23 bits for convolutions.
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def warm_up() -> None:
