@@ -12,13 +12,17 @@ import rclpy
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from dff_nodes.nodes.shared_memory import remove_left_overs
+
 
 def init(arguments: list[str] | None) -> None:
     """
     Start rclpy without signal handlers of its own.
 
     Nodes end in their own order: the training step first, then the report, then the context.
+    What nodes that were killed left in shared memory goes first, so that there is room.
     """
+    remove_left_overs()
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
 
 

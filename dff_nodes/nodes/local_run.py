@@ -15,6 +15,7 @@ from dff_nodes.data.facts import read_facts
 from dff_nodes.nodes.deployment import deployed_nodes
 from dff_nodes.nodes.middleware import large_message_profile, this_machine_only
 from dff_nodes.nodes.process import LAST_EVENTS
+from dff_nodes.nodes.shared_memory import remove_left_overs
 from dff_nodes.nodes.supervisor import Place, Restarts, Supervisor
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import ConfigError
@@ -72,7 +73,10 @@ def local_run(
         place,
         Restarts(config.restart.max_per_minute, config.restart.backoff_s),
     )
-    status = supervisor.run(on_start)
+    try:
+        status = supervisor.run(on_start)
+    finally:
+        remove_left_overs()
     if status != 0 and task == 'train' and folder.result_file.exists():
         # Whatever died after that, the run has its result.
         emit({'event': 'result', 'result': folder.result(), 'folder': str(folder.path)})

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from dff_nodes.nodes.shared_memory import SHARED_MEMORY, remove_left_overs
 from dff_nodes.runs.atomic import write_atomically
 
 TEMPLATE = Path(__file__).with_name('fastdds_profile.xml')
@@ -87,9 +88,9 @@ def large_message_profile(
         'rmw_fastrtps'
     ):
         return {}
-    shared_memory = Path('/dev/shm')
+    remove_left_overs()
     segment = max(SMALLEST_SEGMENT_BYTES, MESSAGES_PER_SEGMENT * message_bytes)
-    if not shared_memory.is_dir() or shutil.disk_usage(shared_memory).free < nodes * segment:
+    if not SHARED_MEMORY.is_dir() or shutil.disk_usage(SHARED_MEMORY).free < nodes * segment:
         return {}
     return dict.fromkeys(PROFILE_VARIABLES, str(_write_profile(segment)))
 

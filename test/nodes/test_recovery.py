@@ -20,6 +20,7 @@ import psutil
 import pytest
 from dff_command import Dff, Finished, settings
 
+from dff_nodes.nodes.shared_memory import left_overs, remove_left_overs
 from dff_nodes.runs.fault_points import VARIABLE, FaultPoint
 
 pytestmark = pytest.mark.ros
@@ -137,6 +138,7 @@ def test_a_node_may_die_alone(dff: Dff, expected: Any, point: FaultPoint) -> Non
 
 
 def test_each_node_may_be_killed_in_one_run(dff: Dff, expected: Any) -> None:
+    remove_left_overs()
     process = dff.start('train', '--json', '--name', 'hurt', *RUN)
     for index, name in enumerate(NODES):
         await_item(dff, 'hurt', 60 + 120 * index)
@@ -145,6 +147,7 @@ def test_each_node_may_be_killed_in_one_run(dff: Dff, expected: Any) -> None:
     assert_same(done, expected)
     for name in NODES:
         assert done.answer['restarts'][name] >= 1
+    assert left_overs() == []
 
 
 def test_a_graph_layer_that_is_killed_comes_back_to_the_same_bits(
