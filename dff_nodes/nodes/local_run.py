@@ -17,10 +17,11 @@ from dff_nodes.nodes.middleware import large_message_profile, this_machine_only
 from dff_nodes.nodes.process import LAST_EVENTS
 from dff_nodes.nodes.shared_memory import remove_left_overs
 from dff_nodes.nodes.supervisor import Place, Restarts, Supervisor
-from dff_nodes.runs.config import Config
+from dff_nodes.runs.config import Config, worker_names
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder
+from dff_nodes.runs.segment import largest_message_bytes
 
 
 class RunError(RuntimeError):
@@ -91,12 +92,11 @@ def local_run(
 
 def _environment(config: Config) -> dict[str, str]:
     """Keep the nodes to this machine, with the shared memory and threads that they need."""
-    resolved = resolve(config, read_facts(config.data))
-    layers = len(resolved.layers)
-    largest = max(resolved.item_bytes(layer) for layer in range(layers))
+    largest = largest_message_bytes(resolve(config, read_facts(config.data)))
+    nodes = 1 + len(worker_names(config))
     return {
         **this_machine_only(os.environ),
-        **large_message_profile(os.environ, layers + 1, largest),
+        **large_message_profile(os.environ, nodes, largest),
         'OMP_NUM_THREADS': str(config.compute.threads),
     }
 

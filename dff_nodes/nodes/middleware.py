@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dff_nodes.nodes.shared_memory import SHARED_MEMORY, remove_left_overs
 from dff_nodes.runs.atomic import write_atomically
+from dff_nodes.runs.segment import BETWEEN_DEVICES_BYTES, segment_bytes
 
 TEMPLATE = Path(__file__).with_name('fastdds_profile.xml')
 UDP_ONLY = Path(__file__).with_name('fastdds_udp_profile.xml')
@@ -20,9 +21,6 @@ PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES
 """older releases read the first, newer ones the second"""
 PUBLICATION_VARIABLE = 'RMW_FASTRTPS_PUBLICATION_MODE'
 ASYNCHRONOUS = 'ASYNCHRONOUS'
-SMALLEST_SEGMENT_BYTES = 4 << 20
-MESSAGES_PER_SEGMENT = 12
-"""what may be under way at once: a window to the next layer, sent again, and small ones"""
 
 
 def this_machine_only(environment: Mapping[str, str]) -> dict[str, str]:
@@ -71,7 +69,7 @@ def over_a_network(environment: Mapping[str, str], devices: int) -> dict[str, st
 
 
 def large_message_profile(
-    environment: Mapping[str, str], nodes: int, message_bytes: int = 1 << 20
+    environment: Mapping[str, str], nodes: int, message_bytes: int = BETWEEN_DEVICES_BYTES
 ) -> dict[str, str]:
     """
     Environment that gives Fast DDS shared memory big enough for activations.
@@ -89,7 +87,7 @@ def large_message_profile(
     ):
         return {}
     remove_left_overs()
-    segment = max(SMALLEST_SEGMENT_BYTES, MESSAGES_PER_SEGMENT * message_bytes)
+    segment = segment_bytes(message_bytes)
     if not SHARED_MEMORY.is_dir() or shutil.disk_usage(SHARED_MEMORY).free < nodes * segment:
         return {}
     return dict.fromkeys(PROFILE_VARIABLES, str(_write_profile(segment)))

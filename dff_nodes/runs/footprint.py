@@ -15,10 +15,14 @@ from dff_nodes.data.facts import DataFacts
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.layers import DenseLayer, GraphLayer
 from dff_nodes.runs.resolve import DTYPE_BYTES, LayerShape, ResolvedRun
+from dff_nodes.runs.segment import segment_mb
 from dff_nodes.runs.traffic import COORDINATOR, NodeTraffic, collect
 
-PROCESS_MB = 290.0
-"""resident memory of a node with PyTorch 2.13 (CPU) and rclpy in use; measured on x86_64"""
+PROCESS_MB = 285.0
+"""
+resident memory of a node with PyTorch 2.13 (CPU) and rclpy in use, without the segment of shared
+memory; measured on x86_64
+"""
 WORKING_COPIES = 5
 """of a batch where it is widest: before and behind normalisation and nonlinearity, gradients"""
 GRAPH_COPIES = 12
@@ -87,6 +91,7 @@ class NodeMemory:
     device: str | None
     """None: this machine"""
     process_mb: float
+    """before anything is built, with its segment of shared memory"""
     state_mb: float
     """parameters, gradient and moments; the dataset for the coordinator"""
     working_mb: float
@@ -160,6 +165,11 @@ def _traffic(layers: list[LayerFootprint]) -> list[NodeTraffic]:
     ]
     scores = [(layer.shape.name, COORDINATOR, layer.goodness_bytes) for layer in layers]
     return collect(nodes, hops + scores)
+
+
+def process_mb(resolved: ResolvedRun) -> float:
+    """Give what a node of the run holds before its layer or its data is there."""
+    return PROCESS_MB + segment_mb(resolved)
 
 
 def nodes_on(nodes: list[NodeMemory], device: str | None) -> list[NodeMemory]:
@@ -243,7 +253,7 @@ def _memory(resolved: ResolvedRun, layer: LayerFootprint) -> NodeMemory:
     return NodeMemory(
         node=layer.shape.name,
         device=device_of(resolved, layer.shape.name),
-        process_mb=PROCESS_MB,
+        process_mb=process_mb(resolved),
         state_mb=layer.shape.state_bytes / 1e6,
         working_mb=step_mb(resolved, layer.shape),
         window_mb=layer.window_bytes / 1e6,
@@ -256,7 +266,7 @@ def _coordinator_memory(resolved: ResolvedRun, layers: list[LayerFootprint]) -> 
     return NodeMemory(
         node=COORDINATOR,
         device=device_of(resolved, COORDINATOR),
-        process_mb=PROCESS_MB,
+        process_mb=process_mb(resolved),
         state_mb=(data_bytes(facts, facts.train_samples) + 2 * resolved.edge_bytes) / 1e6,
         working_mb=0.0,
         window_mb=stream.window_items * resolved.item_bytes(0) / 1e6,

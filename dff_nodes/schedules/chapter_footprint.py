@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from dff_nodes.runs.config import worker_names
 from dff_nodes.runs.footprint import (
-    PROCESS_MB,
     DeviceMemory,
     NodeMemory,
     data_bytes,
     device_of,
     devices_of,
+    process_mb,
     step_mb,
 )
 from dff_nodes.runs.resolve import DTYPE_BYTES, LayerShape, ResolvedRun
@@ -80,7 +80,7 @@ def _worker(plan: ChapterPlan, worker: int) -> NodeMemory:
     return NodeMemory(
         node=name,
         device=device_of(resolved, name),
-        process_mb=PROCESS_MB,
+        process_mb=process_mb(resolved),
         state_mb=_state_bytes(resolved, trained, used) / 1e6,
         working_mb=max(step_mb(resolved, resolved.layers[each]) for each in trained)
         + _block_bytes(plan, used) / 1e6,
@@ -152,7 +152,7 @@ def _coordinator(plan: ChapterPlan) -> NodeMemory:
     return NodeMemory(
         node=COORDINATOR,
         device=device_of(resolved, COORDINATOR),
-        process_mb=PROCESS_MB,
+        process_mb=process_mb(resolved),
         state_mb=max(shape.state_bytes for shape in resolved.layers) / 1e6,
         working_mb=_evaluated_bytes(plan) / 1e6,
         window_mb=ARRIVING_PARTS * largest / 1e6,

@@ -26,6 +26,7 @@ from dff_nodes.runs.footprint import (
     sample_bytes,
 )
 from dff_nodes.runs.resolve import ResolvedRun, resolve
+from dff_nodes.runs.segment import segment_mb
 from dff_nodes.schedules.plan import PlannedItem, TrainingPlan
 from dff_nodes.stream.codec import encode
 from dff_nodes.stream.item import Item, Kind
@@ -144,7 +145,9 @@ def test_memory_of_a_layer_is_its_state_its_windows_and_the_process() -> None:
     assert first.window_mb == window * (resolved.item_bytes(0) + resolved.item_bytes(1)) / 1e6
     assert last.window_mb == window * resolved.item_bytes(1) / 1e6
     assert first.working_mb == pytest.approx(WORKING_COPIES * 4 * 2 * 64 * 300 / 1e6)
-    assert first.needed_mb == PROCESS_MB + first.state_mb + first.working_mb + first.window_mb
+    assert first.process_mb == PROCESS_MB + segment_mb(resolved)
+    held = first.process_mb + first.state_mb + first.working_mb + first.window_mb
+    assert first.needed_mb == held
     assert last.replay_mb == 0, 'the last layer passes nothing on'
 
 
