@@ -20,7 +20,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -297,9 +296,7 @@ def test_mirror_that_refuses(tmp_path: Path, mirror) -> None:
         closed.bind(('127.0.0.1', 0))  # bound and not listening: connections are refused
         address = f'http://127.0.0.1:{closed.getsockname()[1]}/'
         mirror(address)
-        began = time.monotonic()
         refused(config(tmp_path), address, 'refused', *IDX_FILES, 'data.root', '$DFF_DATA')
-    assert time.monotonic() - began < 5
     assert list(tmp_path.iterdir()) == []
 
 
@@ -310,9 +307,7 @@ def test_mirror_that_is_silent(tmp_path: Path, mirror, monkeypatch, setting, cau
     monkeypatch.setattr(download, setting, 0.4)
     with socket.create_server(('127.0.0.1', 0)) as silent:
         mirror(f'http://127.0.0.1:{silent.getsockname()[1]}/')
-        began = time.monotonic()
         refused(config(tmp_path), cause)
-    assert time.monotonic() - began < 5
     assert list(tmp_path.iterdir()) == []
 
 
