@@ -29,8 +29,13 @@ GRAPH_COPIES = 12
 """of a graph where it is widest: before and behind neighbours, cosines, gradients; measured"""
 INDEX_BYTES = 48
 """of an edge: a column for each way, and what its sorting holds"""
-CONVOLUTION_MB = 75.0
-"""more of a process that computes convolutions; both measured on x86_64"""
+CONVOLUTION_MB = 175.0
+"""
+more of a process that computes convolutions, measured on x86_64: 75 MB of code and of kernels made
+for their shapes, 100 MB that the allocator keeps of maps that come and go (so measured, peaks of
+twenty layers in five runs were -139 to 220 MB from what is told with its replay, half of them
+within 58)
+"""
 SCORE_BYTES = 4
 
 
