@@ -133,7 +133,7 @@ def _wire_shares(resolved: ResolvedRun, mbit: float) -> dict[str, float]:
     from dff_nodes.lab.message_cost import measure_wire_share
     from dff_nodes.nodes.part_client import WINDOW
     from dff_nodes.nodes.two_processes import MeasurementError
-    from dff_nodes.runs.chunks import CHUNK_BYTES
+    from dff_nodes.runs.segment import CHUNK_BYTES
     from dff_nodes.schedules.step_times import ITEMS, PARTS, wire_name
 
     size, window = resolved.config.training.batch_size, resolved.config.stream.window_items

@@ -15,7 +15,7 @@ from array import array
 from dataclasses import dataclass
 
 from dff_nodes.nodes.two_processes import MeasurementError, Place, ask_both, here
-from dff_nodes.runs.chunks import CHUNK_BYTES
+from dff_nodes.runs.segment import CHUNK_BYTES
 
 SMALL_BYTES = 1000
 MESSAGES = 60

@@ -17,7 +17,7 @@ from dff_nodes.nodes.link import Stopped
 from dff_nodes.nodes.part_exchange import ASK_S, Tensors, inbox, largest_part, makers, requests
 from dff_nodes.nodes.participant import RunFailed
 from dff_nodes.runs.checkpoint import DIGEST_BYTES, CheckpointError, CheckpointInfo, unpack
-from dff_nodes.runs.chunks import CHUNK_BYTES
+from dff_nodes.runs.segment import CHUNK_BYTES
 from dff_nodes.schedules.chapters import ChapterPlan, Need, Part
 
 WINDOW = 16

@@ -15,7 +15,7 @@ from dff_msgs import msg
 from dff_nodes.nodes import messages, qos, soundness
 from dff_nodes.nodes.part_exchange import ASK_S, Tensors, inbox, largest_part, requests
 from dff_nodes.runs.checkpoint import CheckpointInfo, pack
-from dff_nodes.runs.chunks import CHUNK_BYTES
+from dff_nodes.runs.segment import CHUNK_BYTES
 from dff_nodes.schedules.chapters import COORDINATOR, ChapterPlan, Need, Part
 
 MOST_WINDOW = 64

@@ -17,9 +17,10 @@ from rclpy.node import Node
 from dff_nodes.nodes import messages, qos
 from dff_nodes.nodes.link import Guard, IncomingLink, OutgoingLink, Rewound, Stopped
 from dff_nodes.runs.checkpoint import KEPT, CheckpointInfo, CheckpointStore
-from dff_nodes.runs.chunks import CHUNK_BYTES, END, Chunk, ChunkError, ChunkFile, chunks_of
+from dff_nodes.runs.chunks import END, Chunk, ChunkError, ChunkFile, chunks_of
 from dff_nodes.runs.fault_points import FaultPoint, reach
 from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.runs.segment import CHUNK_BYTES
 from dff_nodes.stream.codec import Rejected
 from dff_nodes.stream.receiver import Receiver
 

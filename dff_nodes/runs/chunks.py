@@ -10,8 +10,7 @@ from pathlib import Path
 
 from dff_nodes.runs.atomic import AtomicFile
 from dff_nodes.runs.checkpoint import CheckpointError, CheckpointStore
-
-CHUNK_BYTES = 256 << 10
+from dff_nodes.runs.segment import CHUNK_BYTES
 
 
 class ChunkError(ValueError):

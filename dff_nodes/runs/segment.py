@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from dff_nodes.runs.chunks import CHUNK_BYTES
 from dff_nodes.runs.resolve import ResolvedRun
 
+CHUNK_BYTES = 256 << 10
+"""of a part of a network, or of a checkpoint, in one message"""
 SMALLEST_SEGMENT_BYTES = 4 << 20
 MESSAGES_PER_SEGMENT = 12
 """what may be under way at once: a window to the next layer, sent again, and small ones"""

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from dff_nodes.runs.chunks import CHUNK_BYTES
 from dff_nodes.runs.config import worker_names
 from dff_nodes.runs.resolve import ResolvedRun
+from dff_nodes.runs.segment import CHUNK_BYTES
 from dff_nodes.runs.traffic import COORDINATOR
 from dff_nodes.schedules.chapter_traffic import Transfer, transfers_of, transfers_to_coordinator
 from dff_nodes.schedules.chapters import ChapterPlan, Need, Part, part_bytes

@@ -39,7 +39,12 @@ def call(kind, name, request):
     rclpy.spin_until_future_complete(node, future, timeout_sec=20)
     return future.result()
 limit = time.monotonic() + 60
-while len(seen) < 7 and time.monotonic() < limit:
+def nodes():
+    return [f'{s}/{n}' for n, s in node.get_node_names_and_namespaces()]
+# What nodes are called arrives apart from what they send.
+while time.monotonic() < limit and (
+    len(seen) < 7 or sum(each.startswith(f'{space}/') for each in nodes()) < 3
+):
     rclpy.spin_once(node, timeout_sec=0.1)
 names = call(ListParameters, f'{space}/layer_1/list_parameters', ListParameters.Request())
 described = call(DescribeParameters, f'{space}/layer_1/describe_parameters',
@@ -47,7 +52,7 @@ described = call(DescribeParameters, f'{space}/layer_1/describe_parameters',
 activations = seen['layer_1/input'][0]
 print(json.dumps({
     'topics': {n: t[0] for n, t in node.get_topic_names_and_types()},
-    'nodes': [f'{s}/{n}' for n, s in node.get_node_names_and_namespaces()],
+    'nodes': nodes(),
     'seen': sorted(seen),
     'shape': list(activations.shape),
     'metrics': sorted(seen['metrics'][0].get_fields_and_field_types()),

@@ -27,7 +27,8 @@ from dff_nodes.nodes.replication import (  # noqa: E402
     ReplicaUpload,
 )
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore  # noqa: E402
-from dff_nodes.runs.chunks import CHUNK_BYTES, Chunk  # noqa: E402
+from dff_nodes.runs.chunks import Chunk  # noqa: E402
+from dff_nodes.runs.segment import CHUNK_BYTES  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dff_nodes.runs.device_profiles import DeviceProfile, PlannedDevice
+from dff_nodes.runs.footprint import PROCESS_MB
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.prediction import DESK, Prediction, predict
 from dff_nodes.schedules.scaling import Planner, deepened
@@ -169,7 +170,7 @@ def test_every_schedule_is_a_candidate_with_memory_and_bytes(
     assert found['sequential'].speed_up == 1
     assert found['all_layers'].speed_up == pytest.approx(2, rel=0.01)
     assert {*found['stream'].memory_mb} == {DESK, 'pi0', 'pi1'}
-    assert found['stream'].memory_mb['pi0'] > 2 * 290
+    assert found['stream'].memory_mb['pi0'] > 2 * PROCESS_MB
     assert min(each.bytes for each in found.values()) > 0
 
 
