@@ -26,6 +26,8 @@ from dff_nodes.nodes.process import (
 POLL_S = 0.1
 END_S = 5.0
 """time that nodes get to end by themselves, then after SIGTERM, before SIGKILL"""
+DISMISSED_S = 20.0
+"""time that a coordinator gets to end whose run has ended, and all other nodes with it"""
 LOG_LINES = 6
 LONGEST_BACKOFF_S = 8.0
 
@@ -102,7 +104,7 @@ class Supervisor:
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()
         self._interrupted = False
         self._told = False
-        self._dismissed = False
+        self._dismissed_s: float | None = None
 
     def run(self, on_start: Callable[[Supervisor], None] | None = None) -> int:
         """
@@ -167,6 +169,10 @@ class Supervisor:
             if self._interrupted:
                 return self._stop_early()
             self._dismiss_coordinator()
+            if self._stays():
+                text = f'the coordinator has not ended {DISMISSED_S:g} s after all others: killed'
+                self.emit({'event': 'warning', 'text': text})
+                return self.failed['status'] if self.failed else 0
             status = self.processes['coordinator'].poll()
             if status is not None and 'coordinator' not in self._restart_at:
                 self._reader.join(END_S)  # its last events may still be in the pipe
@@ -191,9 +197,15 @@ class Supervisor:
             name in {'coordinator', *self._replaced} or process.poll() == 0
             for name, process in self.processes.items()
         )
-        if self._told and gone and not self._dismissed:
-            self._dismissed = True
+        if self._told and gone and self._dismissed_s is None:
+            self._dismissed_s = time.monotonic()
             self.processes['coordinator'].send_signal(signal.SIGTERM)
+
+    def _stays(self) -> bool:
+        """Whether the coordinator hangs in its end; the run has its result by then."""
+        if self._dismissed_s is None or self.processes['coordinator'].poll() is not None:
+            return False
+        return time.monotonic() - self._dismissed_s > DISMISSED_S
 
     def _ended_early(self) -> list[tuple[str, int]]:
         """Give the layers that ended before the run, with their status, each only once."""

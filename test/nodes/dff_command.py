@@ -48,10 +48,24 @@ class Dff:
 
     def finish(self, process: subprocess.Popen, limit_s: float = LIMIT_S) -> Finished:
         """Wait for a command; its nodes must be gone when it is."""
-        output, errors = process.communicate(timeout=limit_s)
+        try:
+            output, errors = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            left = len(self.nodes())
+            process.terminate()
+            output, errors = process.communicate()
+            raise AssertionError(
+                f'the command took more than {limit_s} s with {left} nodes left:\n'
+                f'{errors[-2000:]}\n{self._logs()}'
+            ) from None
         lines = output.splitlines()
         answer = json.loads(lines[-1]) if lines and lines[-1].startswith('{') else {}
         return Finished(process.returncode, output, errors, answer)
+
+    def _logs(self) -> str:
+        """Give the ends of the nodes' logs."""
+        paths = sorted(self.folder.glob('runs/*/log/*.log'))
+        return '\n'.join(f'{path}:\n{path.read_text()[-2000:]}' for path in paths)
 
     def run(self, *arguments: str) -> Finished:
         """Run a command to its end."""

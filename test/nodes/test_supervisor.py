@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dff_nodes.nodes import supervisor
 from dff_nodes.nodes.supervisor import NodeDied, Restarts, Supervisor
 
 COORDINATOR = f"""
@@ -31,6 +33,10 @@ time.sleep(30)
 """
 )
 """stays in case that somebody has not heard of the end"""
+HANGING = LINGERING.replace('lambda *_: sys.exit(', 'lambda *_: (').replace(
+    'sleep(30)', 'sleep(600)'
+)
+"""hangs where it should end"""
 LAYER = """
 import os, sys, time
 while not os.path.exists(sys.argv[1] + '_told'):
@@ -113,3 +119,16 @@ def test_a_coordinator_need_not_stay_when_all_others_have_gone(tmp_path: Path) -
     (tmp_path / 'done').touch()
     assert run.supervisor.run() == 0
     assert (tmp_path / 'done_dismissed').exists()
+
+
+def test_a_coordinator_that_hangs_in_its_end_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, 'DISMISSED_S', 1.0)
+    monkeypatch.setattr(supervisor, 'END_S', 1.0)
+    run = Run(tmp_path, LAYER, HANGING)
+    (tmp_path / 'done').touch()
+    assert run.supervisor.run() == 0
+    assert (tmp_path / 'done_dismissed').exists()
+    assert run.supervisor.processes['coordinator'].returncode == -signal.SIGKILL
+    assert 'the coordinator has not ended 1 s after all others' in run.warnings
