@@ -23,6 +23,9 @@ from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder
 from dff_nodes.runs.segment import largest_message_bytes
 
+PRELOAD = ('dff_nodes.schedules.task', 'dff_nodes.schedules.layer_worker')
+"""what nodes import beside ROS 2, PyTorch above all"""
+
 
 class RunError(RuntimeError):
     """The nodes could not finish; the message says why."""
@@ -73,6 +76,7 @@ def local_run(
         log_level,
         place,
         Restarts(config.restart.max_per_minute, config.restart.backoff_s),
+        PRELOAD,
     )
     try:
         status = supervisor.run(on_start)

@@ -11,11 +11,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from dff_nodes.nodes.deployment import NodeSpec
+from dff_nodes.nodes.fork_server import ForkedNode, ForkServer
 from dff_nodes.nodes.process import (
     EVENTS_VARIABLE,
     LAST_EVENTS,
@@ -76,6 +77,8 @@ class Supervisor:
     :param emit: takes the events, on the thread that calls `run`.
     :param place: changes how a node is started, for nodes that belong on another device.
     :param restarts: when nodes that died are started again.
+    :param preload: modules that are imported once for all nodes, see ForkServer; without any, and
+        with `place`, each node is started by itself.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Supervisor:
         log_level: str = 'info',
         place: Place | None = None,
         restarts: Restarts = NO_RESTARTS,
+        preload: Sequence[str] = (),
     ) -> None:
         self.specs = specs
         self.namespace = namespace
@@ -99,7 +103,11 @@ class Supervisor:
         self._replaced: set[str] = set()
         self.emit = emit
         self.environment = _environment(log_folder) | environment
-        self.processes: dict[str, subprocess.Popen] = {}
+        self.processes: dict[str, subprocess.Popen | ForkedNode] = {}
+        self._server = None
+        if preload and place is None:
+            log = log_folder / 'coordinator.log'
+            self._server = ForkServer(preload, self.environment, log)
         self.failed: dict[str, Any] | None = None
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()
         self._interrupted = False
@@ -134,20 +142,22 @@ class Supervisor:
             self._start_node(spec)
 
     def _start_node(self, spec: NodeSpec) -> None:
-        log = (self.log_folder / f'{spec.name}.log').open('ab')
         coordinator = spec.name == 'coordinator'
         command, environment = spec.command(self.namespace, self.log_level), self.environment
         if self.place is not None:
             command, environment = self.place(spec.name, command, environment)
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if coordinator else log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches this process only: it ends them in order
-        )
-        log.close()
+        with (self.log_folder / f'{spec.name}.log').open('ab') as log:
+            if self._server is not None:
+                process = self._server.start(command, log.fileno(), reads_output=coordinator)
+            else:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if coordinator else log,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,  # Ctrl-C reaches this process only
+                )
         self.processes[spec.name] = process
         if coordinator:
             self._reader = threading.Thread(
@@ -259,6 +269,7 @@ class Supervisor:
     def _stop_early(self) -> int:
         """Let the coordinator pause the run, so that every node saves and ends in order."""
         self.emit({'event': 'phase', 'text': 'stopping the nodes'})
+        self._close_server()
         self.processes['coordinator'].send_signal(signal.SIGINT)
         self._wait_for_all(END_S)
         self._reader.join(1.0)
@@ -296,7 +307,13 @@ class Supervisor:
                 return False
         return True
 
+    def _close_server(self) -> None:
+        """No node comes after that, also none that was asked for."""
+        if self._server is not None:
+            self._server.close()
+
     def _end_all(self) -> None:
+        self._close_server()
         for number in (signal.SIGTERM, signal.SIGKILL):
             living = [each for each in self.processes.values() if each.poll() is None]
             for process in living:

@@ -1,0 +1,221 @@
+# Copyright 2026 dff_nodes developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Starts nodes as copies of one process that has imported PyTorch already.
+
+To import it takes seconds of a core and a hundred megabytes, for each node of a run that starts on
+one machine, and again for each that is started anew. Here one process does it for all. The nodes
+are children of the process that asks for them, as if it had started them itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from setproctitle import setproctitle
+
+from dff_nodes.nodes.process import die_with_parent
+
+PR_SET_CHILD_SUBREAPER = 36
+POLL_S = 0.01
+MOST_BYTES = 1 << 16
+"""of a request"""
+
+
+class ForkedNode:
+    """
+    A node that a ForkServer was asked for, with the methods of subprocess.Popen.
+
+    :param stdout: what the node prints, if the caller reads it.
+    :param pid: end of a pipe that gives the process's number once it lives, and ends without one
+        if the server does.
+    """
+
+    def __init__(self, args: list[str], stdout: IO[bytes] | None, pid: int) -> None:
+        self.args = args
+        self.stdout = stdout
+        self.returncode: int | None = None
+        self._pid_pipe = pid
+        self._pid: int | None = None
+
+    def poll(self) -> int | None:
+        """Give the exit status, minus the number of the signal that ended it; None if it lives."""
+        if self.returncode is None and self._is_forked(0.0):
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, in seconds at most; raises subprocess.TimeoutExpired."""
+        limit = None if timeout is None else time.monotonic() + timeout
+        while self.poll() is None:
+            if limit is not None and time.monotonic() > limit:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            time.sleep(POLL_S)
+        return self.returncode
+
+    @property
+    def pid(self) -> int:
+        """Number of the process, waited for; raises ProcessLookupError if it gets none."""
+        if not self._is_forked(None):
+            raise ProcessLookupError('the node was not started')
+        return self._pid
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process if it still lives."""
+        if self._is_forked(None) and self.poll() is None:
+            os.kill(self._pid, number)
+
+    def _is_forked(self, wait_s: float | None) -> bool:
+        """Whether there is, or was, a process; waits for that so long, None for ever."""
+        if self._pid is None and self.returncode is None:
+            if not select.select([self._pid_pipe], [], [], wait_s)[0]:
+                return False
+            number = os.read(self._pid_pipe, 32)
+            os.close(self._pid_pipe)
+            if number:
+                self._pid = int(number)
+            else:
+                self.returncode = 1
+        return self._pid is not None
+
+
+class ForkServer:
+    """
+    The process that has imported what nodes share, and copies itself for each.
+
+    :param preload: modules that it imports. They must start no thread of their own, so none of
+        ROS 2: a copy has the thread that made it and no other.
+    :param environment: of the nodes.
+    :param log: file for what is said before a node has its own.
+    """
+
+    def __init__(self, preload: Sequence[str], environment: dict[str, str], log: Path) -> None:
+        self._preload = preload
+        self._environment = environment
+        self._log = log
+        self._process: subprocess.Popen | None = None
+        self._requests: socket.socket | None = None
+
+    def start(self, command: list[str], log: int, reads_output: bool) -> ForkedNode:
+        """
+        Ask for a node, without waiting for it.
+
+        :param command: Python, -m, its module and its arguments.
+        :param log: file descriptor for its errors, and for its output unless that is read.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self._launch(command)
+        pid, told_pid = os.pipe()
+        written = os.pipe() if reads_output else None
+        descriptors = [told_pid, written[1] if written else log, log]
+        try:
+            request = json.dumps(command).encode()
+            socket.send_fds(self._requests, [request], descriptors)
+        except OSError:
+            # The server has just died: the pipe that was to tell the number says so.
+            pass
+        os.close(told_pid)
+        if written:
+            os.close(written[1])
+        return ForkedNode(command, os.fdopen(written[0], 'rb') if written else None, pid)
+
+    def close(self) -> None:
+        """End the server: what has not been forked by then never is."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._requests.close()
+            self._process = None
+
+    def _launch(self, first: list[str]) -> None:
+        if self._requests is not None:
+            self._requests.close()
+        # A node that is forked twice has no parent left, and becomes a child of this process.
+        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), 'cannot become the parent of forked nodes')
+        self._requests, requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # A node's title goes where this command stands: it must have the room.
+        room = ' ' * 2 * len(' '.join(first))
+        with self._log.open('ab') as log:
+            self._process = subprocess.Popen(
+                [sys.executable, '-m', __name__, str(requests.fileno()), room, *self._preload],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                pass_fds=[requests.fileno()],
+                start_new_session=True,  # Ctrl-C reaches the supervisor only
+            )
+        requests.close()
+
+
+def _serve(requests: socket.socket) -> list[str] | None:
+    """Fork a node for each request; gives its command in that process, None when all is done."""
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(requests, MOST_BYTES, 3)
+        if not request:
+            return None
+        first = os.fork()
+        if first == 0:
+            parent = os.getpid()
+            if os.fork() != 0:
+                os._exit(0)
+            command = json.loads(request)
+            requests.close()
+            _become_node(command, parent, *descriptors)
+            return command
+        for each in descriptors:
+            os.close(each)
+        os.waitpid(first, 0)
+
+
+def _become_node(command: list[str], parent: int, told_pid: int, output: int, errors: int) -> None:
+    os.setsid()
+    os.dup2(output, sys.stdout.fileno())
+    os.dup2(errors, sys.stderr.fileno())
+    for each in {output, errors}:
+        os.close(each)
+    setproctitle(' '.join(command))
+    while os.getppid() == parent:
+        time.sleep(0.001)
+    # Not before it is a child of the one that asked, which may wait for it from now on.
+    os.write(told_pid, str(os.getpid()).encode())
+    os.close(told_pid)
+
+
+def main() -> None:
+    """Import what is asked for, then be the server, and a node in each of its copies."""
+    die_with_parent()
+    for module in sys.argv[3:]:
+        importlib.import_module(module)
+    # What is there now is not looked at again by any copy, and stays shared.
+    gc.collect()
+    gc.freeze()
+    # From 3.12 on Python warns of any thread. NumPy's BLAS has some, which it takes care of.
+    warnings.filterwarnings('ignore', 'This process .* is multi-threaded', DeprecationWarning)
+    with socket.socket(fileno=int(sys.argv[1])) as requests:
+        command = _serve(requests)
+    if command is not None:
+        _, _, module, *arguments = command
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name='__main__', alter_sys=True)
+
+
+if __name__ == '__main__':
+    main()
