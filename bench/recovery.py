@@ -96,8 +96,7 @@ def node(name: str) -> psutil.Process:
     """Find the process of a node of the run."""
     while True:
         for process in psutil.process_iter(['cmdline']):
-            # A forked node's command is one word, its title.
-            words = ' '.join(process.info['cmdline'] or []).split()
+            words = process.info['cmdline'] or []
             if '__ns:=/killed' in words and f'__node:={name}' in words:
                 return process
         time.sleep(0.01)

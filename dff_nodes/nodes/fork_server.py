@@ -26,8 +26,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from setproctitle import setproctitle
-
 from dff_nodes.nodes.process import die_with_parent
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -150,7 +148,7 @@ class ForkServer:
         if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), 'cannot become the parent of forked nodes')
         self._requests, requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # A node's title goes where this command stands: it must have the room.
+        # A node's command goes where this one stands: it must have the room.
         room = ' ' * 2 * len(' '.join(first))
         with self._log.open('ab') as log:
             self._process = subprocess.Popen(
@@ -191,12 +189,25 @@ def _become_node(command: list[str], parent: int, told_pid: int, output: int, er
     os.dup2(errors, sys.stderr.fileno())
     for each in {output, errors}:
         os.close(each)
-    setproctitle(' '.join(command))
+    _show_as(command)
     while os.getppid() == parent:
         time.sleep(0.001)
     # Not before it is a child of the one that asked, which may wait for it from now on.
     os.write(told_pid, str(os.getpid()).encode())
     os.close(told_pid)
+
+
+def _show_as(command: list[str]) -> None:
+    """
+    Write a command over that of this process, where ps and rcl (names of log files) read it.
+
+    It ends where the room ends that the first one took.
+    """
+    # Fields 48 and 49 of proc_pid_stat(5), counted from the third, behind the name in brackets.
+    fields = Path('/proc/self/stat').read_text().rpartition(')')[2].split()
+    begin, end = int(fields[45]), int(fields[46])
+    text = b'\0'.join(os.fsencode(word) for word in command)[: end - begin - 1]
+    ctypes.memmove(begin, text.ljust(end - begin, b'\0'), end - begin)
 
 
 def main() -> None:

@@ -45,7 +45,8 @@ class Restarts:
     """
     When a node that died is started again.
 
-    :param max_per_minute: more within a minute are a fault that a restart does not mend.
+    :param max_per_minute: more within a minute are a fault that a restart does not mend. The time
+        until a restart is not counted, or a node that fails at once would be started for ever.
     :param backoff_s: until the first restart; doubles with each within a minute.
     """
 
@@ -53,14 +54,19 @@ class Restarts:
         self.max_per_minute = max_per_minute
         self.backoff_s = backoff_s
         self._died_s: dict[str, list[float]] = {}
+        self._waited_s: dict[str, float] = {}
 
     def delay_s(self, name: str, now: float) -> float | None:
         """Count a death; give the time until the node is started again, None for never."""
-        recent = [at for at in self._died_s.get(name, []) if now - at < 60.0]
+        waited_s = self._waited_s.get(name, 0.0)
+        lived_s = now - waited_s
+        recent = [at for at in self._died_s.get(name, []) if lived_s - at < 60.0]
         if len(recent) >= self.max_per_minute:
             return None
-        self._died_s[name] = [*recent, now]
-        return min(self.backoff_s * 2 ** len(recent), LONGEST_BACKOFF_S)
+        delay_s = min(self.backoff_s * 2 ** len(recent), LONGEST_BACKOFF_S)
+        self._died_s[name] = [*recent, lived_s]
+        self._waited_s[name] = waited_s + delay_s
+        return delay_s
 
 
 NO_RESTARTS = Restarts(0, 0.0)

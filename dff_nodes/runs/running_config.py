@@ -94,7 +94,8 @@ class RestartConfig(Section):
         10,
         ge=0,
         le=1000,
-        description='restarts of one node within a minute after which the run ends; 0: none',
+        description='restarts of one node within a minute, without the waits for them, after '
+        'which the run ends; 0: none',
     )
     lease_s: float = Field(
         30.0,

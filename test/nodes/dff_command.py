@@ -88,8 +88,7 @@ class Dff:
         limit = time.monotonic() + wait_s
         while time.monotonic() < limit:
             for process in self.nodes():
-                # A forked node's command is one word, its title.
-                if f'__node:={name}' in ' '.join(process.cmdline()).split():
+                if f'__node:={name}' in process.cmdline():
                     return process
             time.sleep(0.05)
         raise AssertionError(f'{name} was not started within {wait_s} s')

@@ -92,6 +92,24 @@ class Run:
         return '\n'.join(each['text'] for each in self.events if each['event'] == 'warning')
 
 
+@pytest.mark.parametrize('backoff_s', [0.0, 0.5, 100.0])
+def test_a_node_that_always_fails_is_given_up(backoff_s: float) -> None:
+    restarts, now = Restarts(10, backoff_s), 1000.0
+    delays = []
+    while (delay_s := restarts.delay_s('layer_0', now)) is not None:
+        delays.append(delay_s)
+        now += delay_s + 4.0
+        assert len(delays) <= 10
+    assert len(delays) == 10
+    assert delays == sorted(delays)
+    assert restarts.delay_s('layer_1', now) == min(backoff_s, 8.0)
+
+
+def test_a_node_that_dies_now_and_then_is_always_started_again() -> None:
+    restarts = Restarts(2, 0.5)
+    assert [restarts.delay_s('layer_0', 40.0 * death) for death in range(4)] == [0.5, 1, 1, 1]
+
+
 def test_a_node_that_was_replaced_is_not_started_again_and_fails_no_run(tmp_path: Path) -> None:
     run = Run(tmp_path, 'raise SystemExit(3)')
     assert run.supervisor.run() == 0
