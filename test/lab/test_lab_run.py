@@ -100,6 +100,7 @@ def test_a_network_too_big_for_one_device_trains_over_four(dff: Dff) -> None:
     assert not any(each['out_of_memory_kills'] for each in used)
 
 
+@pytest.mark.slow
 def test_chaos_changes_no_weight(dff: Dff) -> None:
     run = settings(
         network=[{'units': 100}, {'units': 100}],

@@ -20,6 +20,9 @@ def dff(tmp_path: Path, ros_environment: dict[str, str]) -> Iterator[Dff]:
     """Run dff commands in a folder of their own; no node may be left at the end."""
     command = Dff(tmp_path, ros_environment)
     yield command
+    for process in command.started:
+        # Of a test that failed before it waited for its command.
+        process.terminate()
     try:
         command.await_gone()
     finally:

@@ -33,10 +33,11 @@ class Dff:
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         self.environment = environment
+        self.started: list[subprocess.Popen] = []
 
     def start(self, *arguments: str) -> subprocess.Popen:
         """Start a command."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, '-m', 'dff_nodes.cli', *arguments],
             cwd=self.folder,
             env=self.environment,
@@ -45,6 +46,8 @@ class Dff:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def finish(self, process: subprocess.Popen, limit_s: float = LIMIT_S) -> Finished:
         """Wait for a command; its nodes must be gone when it is."""

@@ -90,9 +90,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def test_equals_the_schedule_in_one_process(dff: Dff, variant: str) -> None:
     tree = {'training': {'epochs': 3, 'batch_size': 64}, **VARIANTS[variant]}
     arguments = settings(**tree)
-    ros = dff.run('train', '--json', '--name', 'ros', *arguments)
+    process = dff.start('train', '--json', '--name', 'ros', *arguments)
+    expected = reference(dff.folder, arguments[1::2])
+    ros = dff.finish(process)
     assert ros.status == 0, ros.errors
-    assert_same(ros.answer, reference(dff.folder, arguments[1::2]))
+    assert_same(ros.answer, expected)
     assert dff.nodes() == []
     arrived = ros.answer['wire_bytes']
     assert arrived['coordinator'] > 0
@@ -164,6 +166,7 @@ def test_a_coordinator_that_is_killed_comes_back(dff: Dff) -> None:
     assert_same(finished.answer, reference(dff.folder, arguments[1::2]))
 
 
+@pytest.mark.slow
 def test_a_worker_without_its_parts_is_told_so(dff: Dff) -> None:
     tree = {
         'schedule': 'all_layers',
@@ -184,6 +187,7 @@ def test_a_worker_without_its_parts_is_told_so(dff: Dff) -> None:
     assert dff.nodes() == []
 
 
+@pytest.mark.slow
 def test_a_paused_run_goes_on_where_it_was(dff: Dff) -> None:
     tree = {
         'schedule': 'all_layers',

@@ -142,6 +142,7 @@ for _ in range(20):
 """
 
 
+@pytest.mark.slow
 def test_foreign_and_malformed_messages_change_nothing(dff: Dff) -> None:
     few = settings(network=[{'units': 64}, {'units': 64}], training__epochs=60)
     process = dff.start('train', '--json', '--name', 'attacked', *few)
@@ -172,6 +173,7 @@ def test_no_room_for_the_run_folder(dff: Dff) -> None:
     assert '/proc/nowhere' in done.answer['error'] and '--runs' in done.answer['error']
 
 
+@pytest.mark.slow
 def test_an_npz_run_can_be_evaluated_from_another_folder(dff: Dff) -> None:
     random = np.random.default_rng(0)
     labels = np.arange(64) % 4

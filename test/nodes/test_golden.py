@@ -45,9 +45,10 @@ def reference(folder: Path, overrides: list[str], config: str | None = None) -> 
 def assert_golden(dff: Dff, arguments: list[str], config: str | None = None) -> None:
     """Run over ROS 2 and as the reference, and compare everything that is learned."""
     words = ['train', *([config] if config else []), '--json', '--name', 'ros', *arguments]
-    ros = dff.run(*words)
-    assert ros.status == 0, ros.errors
+    process = dff.start(*words)
     expected = reference(dff.folder, arguments[1::2], config)
+    ros = dff.finish(process)
+    assert ros.status == 0, ros.errors
     assert ros.answer['weights_sha256'] == expected['weights_sha256']
     assert ros.answer['history'] == expected['history']
     assert ros.answer['items'] == expected['items']

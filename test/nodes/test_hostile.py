@@ -58,6 +58,7 @@ def test_hostile_messages_change_nothing(dff: Dff, count: int, epochs: int) -> N
     attack(dff, few, ['layer_0', 'layer_1'], count)
 
 
+@pytest.mark.slow
 def test_hostile_messages_change_nothing_between_chapters(dff: Dff) -> None:
     few = settings(
         network=[{'units': 64}, {'units': 64}],

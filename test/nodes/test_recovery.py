@@ -122,7 +122,16 @@ def test_every_point_has_its_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    'points', TOGETHER, ids=lambda points: ' and '.join(point.name for point in points)
+    'points',
+    [
+        pytest.param(
+            points,
+            id=' and '.join(point.name for point in points),
+            # One while items flow, one of checkpoints, one of coming back; others are slow.
+            marks=[] if number in (2, 5, 7) else [pytest.mark.slow],
+        )
+        for number, points in enumerate(TOGETHER)
+    ],
 )
 def test_nodes_may_die_between_any_two_steps(dff: Dff, expected: Any, points: tuple) -> None:
     assert_survives(dff, expected, points)
@@ -150,6 +159,7 @@ def test_each_node_may_be_killed_in_one_run(dff: Dff, expected: Any) -> None:
     assert left_overs() == []
 
 
+@pytest.mark.slow
 def test_a_graph_layer_that_is_killed_comes_back_to_the_same_bits(
     dff: Dff, save_graph: Callable[..., Path]
 ) -> None:
@@ -234,8 +244,8 @@ DAMAGE = {
 }
 
 
-LIKE_OTHERS = (nothing_else, truncate_a_checkpoint, lose_all_of_a_layer)
-"""what the others, or a test beside, have in them too"""
+ALWAYS = (flip_a_bit, lose_the_journal)
+"""one damage of each kind of file; the others are slow proofs"""
 
 
 @pytest.mark.parametrize(
@@ -245,7 +255,7 @@ LIKE_OTHERS = (nothing_else, truncate_a_checkpoint, lose_all_of_a_layer)
             damage,
             told,
             id=damage.__name__,
-            marks=[pytest.mark.slow] if damage in LIKE_OTHERS else [],
+            marks=[] if damage in ALWAYS else [pytest.mark.slow],
         )
         for damage, told in DAMAGE.items()
     ],
@@ -263,6 +273,7 @@ def test_all_may_be_killed_at_once_and_the_disk_be_damaged(
     assert told in logs
 
 
+@pytest.mark.slow
 def test_a_layer_that_loses_its_disk_while_the_others_train(dff: Dff, expected: Any) -> None:
     process = dff.start('train', '--json', '--name', 'hurt', *RUN)
     await_item(dff, 'hurt', 240)
@@ -271,6 +282,7 @@ def test_a_layer_that_loses_its_disk_while_the_others_train(dff: Dff, expected: 
     assert_same(dff.finish(process), expected)
 
 
+@pytest.mark.slow
 def test_a_layer_that_hangs_is_waited_for(dff: Dff, expected: Any) -> None:
     process = dff.start('train', '--json', '--name', 'hurt', *RUN)
     await_item(dff, 'hurt', 180)
@@ -338,6 +350,7 @@ print(answer.result().message)
 """
 
 
+@pytest.mark.slow
 def test_a_service_pauses_too(dff: Dff) -> None:
     long = settings(training__epochs=400)
     process = dff.start('train', '--json', '--name', 'hurt', *RUN, *long)
@@ -411,6 +424,7 @@ def test_a_full_disk_pauses_the_training_until_there_is_room(
     assert_same(dff.finish(process), expected)
 
 
+@pytest.mark.slow
 def test_a_folder_that_turns_read_only_is_waited_for(
     dff: Dff, expected: Any, small_disk: Path
 ) -> None:
@@ -426,6 +440,7 @@ def test_a_folder_that_turns_read_only_is_waited_for(
     assert_same(dff.finish(process), expected)
 
 
+@pytest.mark.slow
 def test_only_what_changes_no_result_may_change(dff: Dff, expected: Any) -> None:
     process = dff.start('train', '--json', '--name', 'hurt', *RUN)
     await_item(dff, 'hurt', 120)
@@ -518,6 +533,7 @@ def cluster(dff: Dff) -> Iterator[Cluster]:
     made.end()
 
 
+@pytest.mark.slow
 def test_a_layer_goes_on_on_another_device(cluster: Cluster, expected: Any) -> None:
     cluster.start_all()
     cluster.await_replica(1, 240)
@@ -553,6 +569,7 @@ def test_a_spare_takes_over_and_the_lost_device_steps_back(
     assert 'this device takes it over' in cluster.dff.finish(spare).errors
 
 
+@pytest.mark.slow
 def test_a_coordinator_comes_back_to_tell_that_the_run_has_finished(
     cluster: Cluster, expected: Any
 ) -> None:
@@ -570,6 +587,7 @@ def test_a_coordinator_comes_back_to_tell_that_the_run_has_finished(
     assert again.status == 2 and 'has finished' in again.errors
 
 
+@pytest.mark.slow
 def test_a_layer_is_not_started_twice(cluster: Cluster) -> None:
     long = CLUSTER.replace('epochs: 8,', 'epochs: 80,')
     (cluster.dff.folder / 'cluster.yaml').write_text(long)
