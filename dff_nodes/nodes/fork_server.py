@@ -30,8 +30,9 @@ from dff_nodes.nodes.process import die_with_parent
 
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.01
-MOST_BYTES = 1 << 16
-"""of a request"""
+MOST_ROOM = 1 << 14
+MOST_BYTES = 1 << 18
+"""of a request, more than a socket takes at once: sending a longer one is an error"""
 
 
 class ForkedNode:
@@ -116,6 +117,7 @@ class ForkServer:
 
         :param command: Python, -m, its module and its arguments.
         :param log: file descriptor for its errors, and for its output unless that is read.
+        :raises OSError: if the command is too long.
         """
         if self._process is None or self._process.poll() is not None:
             self._launch(command)
@@ -125,12 +127,13 @@ class ForkServer:
         try:
             request = json.dumps(command).encode()
             socket.send_fds(self._requests, [request], descriptors)
-        except OSError:
+        except (BrokenPipeError, ConnectionResetError):
             # The server has just died: the pipe that was to tell the number says so.
             pass
-        os.close(told_pid)
-        if written:
-            os.close(written[1])
+        finally:
+            os.close(told_pid)
+            if written:
+                os.close(written[1])
         return ForkedNode(command, os.fdopen(written[0], 'rb') if written else None, pid)
 
     def close(self) -> None:
@@ -149,7 +152,7 @@ class ForkServer:
             raise OSError(ctypes.get_errno(), 'cannot become the parent of forked nodes')
         self._requests, requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # A node's command goes where this one stands: it must have the room.
-        room = ' ' * 2 * len(' '.join(first))
+        room = ' ' * min(2 * len(' '.join(first)), MOST_ROOM)
         with self._log.open('ab') as log:
             self._process = subprocess.Popen(
                 [sys.executable, '-m', __name__, str(requests.fileno()), room, *self._preload],

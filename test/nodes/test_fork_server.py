@@ -94,6 +94,13 @@ def test_a_node_is_a_child_with_a_name_and_its_end_is_seen(
     node.send_signal(signal.SIGKILL)  # as harmless as with subprocess
 
 
+def test_a_command_may_be_long_but_not_without_end(server: ForkServer, tmp_path: Path) -> None:
+    text = 'pass #' + 100_000 * 'x'
+    assert start(server, tmp_path, text, reads_output=False).wait(30) == 0
+    with pytest.raises(OSError, match='too long'):
+        start(server, tmp_path, 'pass #' + 1_000_000 * 'x')
+
+
 def test_an_error_is_in_the_log(server: ForkServer, tmp_path: Path) -> None:
     assert start(server, tmp_path, 'raise ValueError(5)').wait(30) == 1
     assert 'ValueError: 5' in (tmp_path / 'node.log').read_text()
