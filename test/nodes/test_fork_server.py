@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -110,9 +111,10 @@ def test_another_server_comes_when_one_was_killed(server: ForkServer, tmp_path: 
     first = start(server, tmp_path, 'time.sleep(600)')
     number = first.pid
     for child in psutil.Process().children():
-        if any('fork_server' in word for word in child.cmdline()):
-            child.kill()
-            child.wait()
+        with contextlib.suppress(psutil.ZombieProcess):
+            if any('fork_server' in word for word in child.cmdline()):
+                child.kill()
+                child.wait()
     assert first.poll() is None
     assert start(server, tmp_path, 'pass').wait(30) == 0
     os.kill(number, signal.SIGTERM)
