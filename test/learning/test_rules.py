@@ -222,6 +222,15 @@ def test_contrast_self_pairs_each_sample_with_itself_and_with_another(pairs: str
     assert torch.allclose(loss, wanted.mean(), atol=1e-5)
 
 
+def test_contrast_self_pairs_nothing_in_a_layer_that_has_stopped() -> None:
+    rule, body = made_rule('contrast_self', (6,)), nn.Linear(5, 6).requires_grad_(False)
+    inputs = torch.randn(4, 5, generator=torch.Generator().manual_seed(2))
+    output = body(inputs)
+    loss, _ = rule.loss(Step(nn.Identity(), inputs, output, LABELS, 0))
+    logits = rule.head(rule.passed(output))
+    assert torch.allclose(loss, cross_entropy_by_hand(logits, LABELS))
+
+
 def test_contrast_self_passes_on_the_standardised_triangle() -> None:
     rule = made_rule('contrast_self', (6,))
     output = torch.randn(4, 6, generator=torch.Generator().manual_seed(2))

@@ -27,7 +27,9 @@ class ContrastSelf(ReadoutRule):
         self.pairs = setting.rule.pairs or default
 
     def own_loss(self, step: Step) -> Tensor:
-        """See ReadoutRule.own_loss."""
+        """See ReadoutRule.own_loss; zero once the layer has stopped and its read-out learns on."""
+        if not step.output.requires_grad:
+            return step.output.new_zeros(())
         samples = len(step.input)
         random = self.setting.random('distance', step.number)
         distance = int(torch.randint(1, max(2, samples), (), generator=random))
