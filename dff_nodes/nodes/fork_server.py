@@ -54,7 +54,10 @@ class ForkedNode:
     def poll(self) -> int | None:
         """Give the exit status, minus the number of the signal that ended it; None if it lives."""
         if self.returncode is None and self._is_forked(0.0):
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            try:
+                pid, status = os.waitpid(self._pid, os.WNOHANG)
+            except ChildProcessError:
+                return None  # the process between has not let go of it yet
             if pid:
                 self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
@@ -175,29 +178,32 @@ def _serve(requests: socket.socket) -> list[str] | None:
         first = os.fork()
         if first == 0:
             parent = os.getpid()
-            if os.fork() != 0:
+            told_pid, *streams = descriptors
+            node = os.fork()
+            if node != 0:
+                # Not the node itself: it may be killed before it has said anything.
+                os.write(told_pid, str(node).encode())
                 os._exit(0)
+            os.close(told_pid)
             command = json.loads(request)
             requests.close()
-            _become_node(command, parent, *descriptors)
+            _become_node(command, parent, *streams)
             return command
         for each in descriptors:
             os.close(each)
         os.waitpid(first, 0)
 
 
-def _become_node(command: list[str], parent: int, told_pid: int, output: int, errors: int) -> None:
+def _become_node(command: list[str], parent: int, output: int, errors: int) -> None:
     os.setsid()
     os.dup2(output, sys.stdout.fileno())
     os.dup2(errors, sys.stderr.fileno())
     for each in {output, errors}:
         os.close(each)
     _show_as(command)
+    # Then it is a child of the one that asked, with which it dies.
     while os.getppid() == parent:
         time.sleep(0.001)
-    # Not before it is a child of the one that asked, which may wait for it from now on.
-    os.write(told_pid, str(os.getpid()).encode())
-    os.close(told_pid)
 
 
 def _show_as(command: list[str]) -> None:

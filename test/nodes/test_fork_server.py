@@ -83,6 +83,7 @@ def test_a_node_is_a_child_with_a_name_and_its_end_is_seen(
 ) -> None:
     node = start(server, tmp_path, 'time.sleep(600)')
     process = psutil.Process(node.pid)
+    assert node.stdout.readline()
     assert process.ppid() == os.getpid()
     assert process.cmdline()[:3] == [sys.executable, '-m', 'node']
     assert set(process.cmdline()[5:]) == {''}
@@ -100,6 +101,13 @@ def test_a_command_may_be_long_but_not_without_end(server: ForkServer, tmp_path:
     assert start(server, tmp_path, text, reads_output=False).wait(30) == 0
     with pytest.raises(OSError, match='too long'):
         start(server, tmp_path, 'pass #' + 1_000_000 * 'x')
+
+
+def test_a_node_that_is_killed_at_once_was_killed(server: ForkServer, tmp_path: Path) -> None:
+    for _ in range(20):
+        node = start(server, tmp_path, 'time.sleep(600)', reads_output=False)
+        node.send_signal(signal.SIGKILL)
+        assert node.wait(30) == -signal.SIGKILL
 
 
 def test_an_error_is_in_the_log(server: ForkServer, tmp_path: Path) -> None:
