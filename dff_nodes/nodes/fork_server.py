@@ -31,6 +31,7 @@ from dff_nodes.nodes.process import die_with_parent
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.01
 MOST_ROOM = 1 << 14
+"""that a command may take in ps, in bytes"""
 MOST_BYTES = 1 << 18
 """of a request, more than a socket takes at once: sending a longer one is an error"""
 

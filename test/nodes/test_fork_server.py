@@ -39,12 +39,8 @@ def server(tmp_path: Path) -> Iterator[ForkServer]:
     """Give a server that has imported a module of the folder, which holds a node too."""
     (tmp_path / 'node.py').write_text(NODE)
     (tmp_path / 'shared.py').write_text(SHARED)
-    environment = {
-        **os.environ,
-        PARENT_VARIABLE: str(os.getpid()),
-        'PYTHONPATH': ':'.join(sys.path),
-    }
-    environment['PYTHONPATH'] += f':{tmp_path}'
+    path = os.pathsep.join([*sys.path, str(tmp_path)])
+    environment = {**os.environ, PARENT_VARIABLE: str(os.getpid()), 'PYTHONPATH': path}
     made = ForkServer(['shared'], environment, tmp_path / 'server.log')
     yield made
     made.close()
