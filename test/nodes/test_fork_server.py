@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from dff_nodes.nodes.fork_server import ForkedNode, ForkServer
+from dff_nodes.nodes.local_run import PRELOAD
 from dff_nodes.nodes.process import PARENT_VARIABLE
 
 NODE = """
@@ -143,3 +144,12 @@ def test_a_module_that_cannot_be_imported_is_told(server: ForkServer, tmp_path: 
     (tmp_path / 'shared.py').write_text('import no_such_module\n')
     assert start(server, tmp_path, 'pass').wait(30) == 1
     assert "No module named 'no_such_module'" in (tmp_path / 'server.log').read_text()
+
+
+def test_what_nodes_share_holds_none_of_ros() -> None:
+    """Its threads would be missing in a copy; the other ones of NumPy come back by themselves."""
+    text = (
+        f'import sys, {", ".join(PRELOAD)}; print("torch" in sys.modules, "rclpy" in sys.modules)'
+    )
+    shared = subprocess.run([sys.executable, '-c', text], capture_output=True, timeout=60)
+    assert shared.stdout == b'True False\n', shared.stderr

@@ -165,8 +165,8 @@ def one_stream(*rules: str | dict[str, str]) -> list[dict[str, Any]]:
     [
         ('softmax_head', 'mean_goodness', 'spatial_goodness')
         + ('block_softmax', 'contrastive', 'prototype'),
-        ({'name': 'channel_competition', 'predictor': 'softmax'}, 'pred_sim', 'contrast_self')
-        + ('block_goodness', 'reconstruct', 'cascade'),
+        ({'name': 'channel_competition', 'predictor': 'softmax'}, 'pred_sim', 'cascade')
+        + ('block_goodness', 'reconstruct', 'contrast_self'),
     ],
     ids=['supervised', 'others'],
 )
