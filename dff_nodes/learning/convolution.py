@@ -1,20 +1,25 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions, those over maps of a few pixels as matrix products."""
+"""Convolutions, those over maps of few pixels as matrix products."""
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear, pad
+from torch.nn.functional import conv2d, linear, pad
+from torch.nn.grad import conv2d_input
+
+from dff_nodes.runs.processor import computes_bfloat16_tiles
 
 FEW_PIXELS = 16
+SOME_PIXELS = 64
 MANY_CHANNELS = 128
 CHUNK = 2 << 20
-"""numbers of windows that are made at once"""
+"""numbers that are copied at once to be multiplied"""
 
 
 class Convolution(nn.Conv2d):
@@ -26,10 +31,15 @@ class Convolution(nn.Conv2d):
     back, one thread of an Intel Xeon with AMX and other work beside it, PyTorch's -> this one,
     bfloat16 and float32: 256 samples of 512 channels, 2x2 pixels 226 -> 38 and 344 -> 114 ms;
     128 samples, 4x4 pixels 139 -> 69 and 270 -> 215 ms; of 256 channels, 4x4 pixels 46 -> 48
-    and 118 -> 131 ms (in parts of 8 << 20 numbers, of which the fourth part was no slower on an
-    AMD EPYC in float32). It takes more memory, which the footprint that `dff check` foretells does
-    not count: forth and back through the convolutions of resnet18's last stage (128 samples,
-    float32, AMD EPYC) 211 MB at the peak, where PyTorch's take 157 MB.
+    and 118 -> 131 ms. It takes more memory, which `dff check` does not foretell: forth and back
+    through the convolutions of resnet18's last stage (128 samples, float32) it grew by 108 MB with
+    PyTorch's and by 132 to 162 MB with these.
+
+    Where some more pixels come out and AMX multiplies bfloat16, only the weights' gradient is its
+    own: PyTorch's takes 2.7 times as long as the way forth. With 256 samples of 192 channels that
+    become 384 and of 384 that become 384, 8x8 pixels, it took 178 -> 84 and 375 -> 171 ms (147 ->
+    89 ms when the machine was quicker). With AVX512-BF16 alone it would take 1.2 times as long as
+    PyTorch's, and over 16x16 pixels with AMX 1.2 times.
     """
 
     @classmethod
@@ -49,23 +59,30 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[samples, channels, height, width], both ways."""
-        if not self._is_product(x):
+        autocast = torch.is_autocast_enabled(x.device.type)
+        dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
+        pixels = self._pixels(x)
+        if not 0 < pixels <= self._most_pixels(dtype):
             return super().forward(x)
-        weight, bias = self.weight, self.bias
-        if torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight = x.to(dtype), weight.to(dtype)
-            bias = None if bias is None else bias.to(dtype)
-        return _WindowProduct.apply(x, weight, bias, self.stride, self.padding)
+        weight = self.weight.to(dtype)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        own = _WindowProduct if pixels <= FEW_PIXELS else _WithProductGradient
+        return own.apply(x.to(dtype), weight, bias, self.stride, self.padding)
 
-    def _is_product(self, x: Tensor) -> bool:
+    def _most_pixels(self, dtype: torch.dtype) -> int:
+        """Give how many pixels are few enough, from the processor and the precision alone."""
+        tiles = dtype == torch.bfloat16 and computes_bfloat16_tiles()
+        return SOME_PIXELS if tiles else FEW_PIXELS
+
+    def _pixels(self, x: Tensor) -> int:
+        """Give how many pixels come out, 0 if this is a convolution for PyTorch."""
         plain = self.groups == 1 and self.dilation == (1, 1) and self.padding_mode == 'zeros'
         if not plain or isinstance(self.padding, str) or self.in_channels < MANY_CHANNELS:
-            return False
+            return 0
         if x.device.type != 'cpu':
-            return False
+            return 0
         height, width = _places(x.shape[2:], self.kernel_size, self.stride, self.padding)
-        return min(height, width) > 0 and height * width <= FEW_PIXELS
+        return max(height, 0) * max(width, 0)
 
 
 def replace_convolutions(parent: nn.Module) -> None:
@@ -77,7 +94,33 @@ def replace_convolutions(parent: nn.Module) -> None:
             replace_convolutions(child)
 
 
-class _WindowProduct(torch.autograd.Function):
+class _WithProductGradient(torch.autograd.Function):
+    """PyTorch's convolution; the gradient of its weights is matrix products."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return conv2d(x, weight, bias, stride, padding)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = conv2d_input(x.shape, weight, gradient, ctx.stride, ctx.padding)
+        return of_x, *_of_parameters(ctx, gradient), None, None
+
+
+class _WindowProduct(_WithProductGradient):
     """All windows of a convolution, some samples at a time, times the weights."""
 
     @staticmethod
@@ -94,7 +137,7 @@ class _WindowProduct(torch.autograd.Function):
         size = _places(x.shape[2:], weight.shape[2:], stride, padding)
         rows, matrix = _padded(x, padding), _as_matrix(weight)
         output = x.new_empty(len(x), *size, len(weight))
-        for part in _parts(output, matrix):
+        for part in _parts(output, matrix.shape[1]):
             output[part] = linear(_windows(rows[part], weight, stride), matrix, bias)
         return output.permute(0, 3, 1, 2)
 
@@ -102,30 +145,38 @@ class _WindowProduct(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        above = gradient.permute(0, 2, 3, 1).contiguous()
-        rows, matrix = _padded(x, ctx.padding), _as_matrix(weight)
-        of_rows = torch.zeros_like(rows) if ctx.needs_input_grad[0] else None
-        # Sums of many parts; bfloat16 would round each.
-        summed = torch.promote_types(matrix.dtype, torch.float32)
-        of_matrix = torch.zeros_like(matrix, dtype=summed)
-        for part in _parts(above, matrix):
-            flat = above[part].flatten(0, 2)
-            if ctx.needs_input_grad[1]:
-                windows = _windows(rows[part], weight, ctx.stride).flatten(0, 2)
-                of_matrix += flat.T @ windows
-            if of_rows is not None:
-                of_windows = (flat @ matrix).view(*above[part].shape[:3], *weight.shape[2:], -1)
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            above, matrix = gradient.permute(0, 2, 3, 1).contiguous(), _as_matrix(weight)
+            of_rows = torch.zeros_like(_padded(x, ctx.padding))
+            for part in _parts(above, matrix.shape[1]):
+                of_windows = above[part] @ matrix
+                of_windows = of_windows.unflatten(3, (*weight.shape[2:], -1))
                 _add_windows(of_rows[part], of_windows, ctx.stride)
-        of_weight = of_matrix.to(weight.dtype).view(len(weight), *weight.shape[2:], -1)
-        return (
-            None if of_rows is None else _unpadded(of_rows, ctx.padding).permute(0, 3, 1, 2),
-            of_weight.permute(0, 3, 1, 2) if ctx.needs_input_grad[1] else None,
-            above.sum((0, 1, 2), dtype=summed).to(weight.dtype)
-            if ctx.needs_input_grad[2]
-            else None,
-            None,
-            None,
-        )
+            of_x = _unpadded(of_rows, ctx.padding).permute(0, 3, 1, 2)
+        return of_x, *_of_parameters(ctx, gradient), None, None
+
+
+def _of_parameters(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Give the gradients of weight and bias, None where one is not asked for."""
+    x, weight = ctx.saved_tensors
+    # Sums of many parts; bfloat16 would round each.
+    summed = torch.promote_types(weight.dtype, torch.float32)
+    above = gradient.permute(0, 2, 3, 1).contiguous()
+    of_weight = of_bias = None
+    if ctx.needs_input_grad[1]:
+        size, inputs = above.shape[1:3], weight.shape[1]
+        of_weight = weight.new_zeros(len(weight), *weight.shape[2:], inputs, dtype=summed)
+        rows = _padded(x, ctx.padding)
+        for part in _parts(above, size.numel() * inputs):
+            columns = above[part].flatten(0, 2).T.contiguous()
+            for down, right in product(*map(range, weight.shape[2:])):
+                seen = _seen(rows[part], (down, right), size, ctx.stride)
+                of_weight[:, down, right] += columns @ seen.flatten(0, 2)
+        of_weight = of_weight.permute(0, 3, 1, 2).to(weight.dtype)
+    if ctx.needs_input_grad[2]:
+        of_bias = above.sum((0, 1, 2), dtype=summed).to(weight.dtype)
+    return of_weight, of_bias
 
 
 def _places(
@@ -138,9 +189,8 @@ def _places(
     )
 
 
-def _parts(output: Tensor, matrix: Tensor) -> list[slice]:
-    """Cut the samples, so that the windows of each part are at most CHUNK numbers."""
-    of_one = output.shape[1] * output.shape[2] * matrix.shape[1]
+def _parts(output: Tensor, of_one: int) -> list[slice]:
+    """Cut the samples, so that each part copies at most CHUNK numbers, or is one sample."""
     samples = max(1, CHUNK // of_one)
     return [slice(first, first + samples) for first in range(0, len(output), samples)]
 
@@ -170,11 +220,18 @@ def _windows(rows: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
 
 
 def _add_windows(rows: Tensor, windows: Tensor, stride: tuple[int, int]) -> None:
-    """Add windows [n, height, width, window height, width, c] where they were copied from."""
-    height, width, high, wide = windows.shape[1:5]
-    for down in range(high):
-        for right in range(wide):
-            ends = down + stride[0] * height, right + stride[1] * width
-            rows[:, down : ends[0] : stride[0], right : ends[1] : stride[1]] += windows[
-                :, :, :, down, right
-            ]
+    """Add windows [n, height, width, window height, window width, c] where they came from."""
+    for down, right in product(*map(range, windows.shape[3:5])):
+        seen = _seen(rows, (down, right), windows.shape[1:3], stride)
+        seen += windows[:, :, :, down, right]
+
+
+def _seen(
+    rows: Tensor, place: tuple[int, int], size: tuple[int, ...], stride: tuple[int, int]
+) -> Tensor:
+    """Give, as a view, the pixels at one place of all windows: [n, height, width, c]."""
+    height, width = (
+        slice(first, first + step * count, step)
+        for first, count, step in zip(place, size, stride, strict=True)
+    )
+    return rows[:, height, width]

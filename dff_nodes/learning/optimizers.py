@@ -138,8 +138,8 @@ class Muon(Optimizer):
     Momentum whose matrix is made orthogonal before it is applied (Jordan et al. 2024).
 
     Each weight is brought to Frobenius norm sqrt(outputs) before a step, and the step has that
-    norm times the learning rate. Four Newton-Schulz iterations in float32; a convolution counts
-    as a matrix of its filters.
+    norm times the learning rate. Four Newton-Schulz iterations, in the precision that is entered
+    (learning/precision.py); a convolution counts as a matrix of its filters.
     """
 
     ITERATIONS = 4

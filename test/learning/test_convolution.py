@@ -59,10 +59,41 @@ def test_few_pixels(
     monkeypatch.setattr(convolution, 'CHUNK', chunk)
     module = Convolution(6, 5, dtype=torch.float64, **settings)
     x = maps(size)
-    assert module._is_product(x)
+    assert 0 < module._pixels(x) <= convolution.FEW_PIXELS
     for own, plain in zip(*both(module, x), strict=True):
         assert own.shape == plain.shape
         assert torch.allclose(own, plain)
+
+
+@pytest.mark.parametrize(('settings', 'size'), SHAPES)
+def test_some_pixels(
+    settings: dict[str, Any], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, 'FEW_PIXELS', 0)
+    monkeypatch.setattr(convolution, 'CHUNK', 1000)
+    monkeypatch.setattr(Convolution, '_most_pixels', lambda self, dtype: 64)
+    module = Convolution(6, 5, dtype=torch.float64, **settings)
+    own, plain = both(module, maps(size))
+    assert torch.equal(own[0], plain[0])
+    for one, other in zip(own[1:], plain[1:], strict=True):
+        assert one.shape == other.shape
+        assert torch.allclose(one, other)
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'tiles', 'pixels'),
+    [
+        (torch.bfloat16, True, convolution.SOME_PIXELS),
+        (torch.bfloat16, False, convolution.FEW_PIXELS),
+        (torch.float32, True, convolution.FEW_PIXELS),
+    ],
+    ids=['AMX', 'no AMX', 'float32'],
+)
+def test_own_gradient_where_the_processor_multiplies_tiles(
+    dtype: torch.dtype, tiles: bool, pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, 'computes_bfloat16_tiles', lambda: tiles)
+    assert Convolution(6, 5, 3)._most_pixels(dtype) == pixels
 
 
 @pytest.mark.parametrize(
@@ -84,8 +115,10 @@ def test_others_are_pytorchs_own(settings: dict[str, Any], size: tuple[int, int]
     assert torch.equal(module(x), plain(x))
 
 
-def test_bfloat16_stays_as_near_as_pytorchs() -> None:
-    module, x = Convolution(64, 48, 3, padding=1), torch.randn(40, 64, 2, 2)
+@pytest.mark.parametrize('size', [2, 5], ids=['few pixels', 'some pixels'])
+def test_bfloat16_stays_as_near_as_pytorchs(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolution, 'computes_bfloat16_tiles', lambda: True)
+    module, x = Convolution(64, 48, 3, padding=1), torch.randn(40, 64, size, size)
     x.requires_grad_()
     exact = both(module, x)[1]
     with torch.autocast('cpu', torch.bfloat16):
@@ -98,8 +131,8 @@ def test_bfloat16_stays_as_near_as_pytorchs() -> None:
 
 
 def test_few_channels_are_pytorchs_own() -> None:
-    assert not Convolution(5, 8, 3)._is_product(torch.zeros(1, 5, 4, 4))
-    assert Convolution(6, 8, 3)._is_product(torch.zeros(1, 6, 4, 4))
+    assert Convolution(5, 8, 3)._pixels(torch.zeros(1, 5, 4, 4)) == 0
+    assert Convolution(6, 8, 3)._pixels(torch.zeros(1, 6, 4, 4)) == 4
 
 
 def test_a_window_that_does_not_fit_is_refused_as_by_pytorch() -> None:
