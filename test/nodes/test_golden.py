@@ -197,9 +197,9 @@ def test_precision(dff: Dff, precision: str) -> None:
         dff,
         settings(
             network=[
-                # So many channels, and few pixels behind them: products (Convolution).
-                conv | {'stem': 'whiten', 'pool': 2, 'channels': 128},
-                conv | {'rule': 'pred_sim'},
+                # So many channels, and few or some pixels behind them: products (Convolution).
+                conv | {'stem': 'whiten', 'channels': 128},
+                conv | {'pool': 2, 'channels': 128, 'rule': 'pred_sim'},
                 {'units': 30, **rule},
             ],
             training__epochs=1,
