@@ -55,24 +55,6 @@ def environment() -> dict[str, str]:
     return plain | {'ROS_DOMAIN_ID': '77', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 
 
-@pytest.fixture(scope='module')
-def few_of_mnist(mnist_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with the first sixth of MNIST, 10 000 and 1 666 real samples."""
-    few = tmp_path_factory.mktemp('datasets') / 'MNIST' / 'raw'
-    few.mkdir(parents=True)
-    for whole in (mnist_root / 'MNIST' / 'raw').glob('*-ubyte'):
-        content = whole.read_bytes()
-        # An IDX file: its fourth byte is the number of axes, whose lengths follow.
-        header = 4 + 4 * content[3]
-        samples = int.from_bytes(content[4:8], 'big')
-        size = (len(content) - header) // samples
-        kept = samples // 6
-        (few / whole.name).write_bytes(
-            content[:4] + kept.to_bytes(4, 'big') + content[8 : header + kept * size]
-        )
-    return few.parents[1]
-
-
 def is_elsewhere(command: str) -> bool:
     return any(command.startswith(start) for start in ELSEWHERE)
 
@@ -89,7 +71,7 @@ def test_command(
     command: str, clone: Path, environment: dict[str, str], request: pytest.FixtureRequest
 ) -> None:
     if 'mnist' in command:
-        root = request.getfixturevalue('few_of_mnist')
+        root = request.getfixturevalue('mnist_root')
         environment = environment | {'DFF_DATA': str(root)}
     done = subprocess.run(
         shlex.split(shortened(command)),
