@@ -36,10 +36,10 @@ class Convolution(nn.Conv2d):
     PyTorch's and by 132 to 162 MB with these.
 
     Where some more pixels come out and AMX multiplies bfloat16, only the weights' gradient is its
-    own: PyTorch's takes 2.7 times as long as the way forth. With 256 samples of 192 channels that
-    become 384 and of 384 that become 384, 8x8 pixels, it took 178 -> 84 and 375 -> 171 ms (147 ->
-    89 ms when the machine was quicker). With AVX512-BF16 alone it would take 1.2 times as long as
-    PyTorch's, and over 16x16 pixels with AMX 1.2 times.
+    own: PyTorch's takes up to three times as long as the way forth. Over 8x8 pixels, 256 samples
+    of 192 channels that become 384, and of 384 that become 384, it took 73 -> 54 and 145 -> 90 ms
+    on a machine whose memory others kept busy at times; then 185 -> 88 and 386 -> 177 ms. With
+    AVX512-BF16 alone it would take 1.2 times as long as PyTorch's, and over 16x16 pixels too.
     """
 
     @classmethod
@@ -61,18 +61,11 @@ class Convolution(nn.Conv2d):
         """[samples, channels, height, width], both ways."""
         autocast = torch.is_autocast_enabled(x.device.type)
         dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
-        pixels = self._pixels(x)
-        if not 0 < pixels <= self._most_pixels(dtype):
+        if not 0 < self._pixels(x) <= _most_pixels(dtype):
             return super().forward(x)
         weight = self.weight.to(dtype)
         bias = None if self.bias is None else self.bias.to(dtype)
-        own = _WindowProduct if pixels <= FEW_PIXELS else _WithProductGradient
-        return own.apply(x.to(dtype), weight, bias, self.stride, self.padding)
-
-    def _most_pixels(self, dtype: torch.dtype) -> int:
-        """Give how many pixels are few enough, from the processor and the precision alone."""
-        tiles = dtype == torch.bfloat16 and computes_bfloat16_tiles()
-        return SOME_PIXELS if tiles else FEW_PIXELS
+        return _Product.apply(x.to(dtype), weight, bias, self.stride, self.padding)
 
     def _pixels(self, x: Tensor) -> int:
         """Give how many pixels come out, 0 if this is a convolution for PyTorch."""
@@ -85,6 +78,12 @@ class Convolution(nn.Conv2d):
         return max(height, 0) * max(width, 0)
 
 
+def _most_pixels(dtype: torch.dtype) -> int:
+    """Give how many pixels are few enough, from the processor and the precision alone."""
+    tiles = dtype == torch.bfloat16 and computes_bfloat16_tiles()
+    return SOME_PIXELS if tiles else FEW_PIXELS
+
+
 def replace_convolutions(parent: nn.Module) -> None:
     """Put a Convolution in the place of each plain one inside a module."""
     for name, child in parent.named_children():
@@ -94,34 +93,8 @@ def replace_convolutions(parent: nn.Module) -> None:
             replace_convolutions(child)
 
 
-class _WithProductGradient(torch.autograd.Function):
-    """PyTorch's convolution; the gradient of its weights is matrix products."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: tuple[int, int],
-        padding: tuple[int, int],
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.padding = stride, padding
-        return conv2d(x, weight, bias, stride, padding)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        of_x = None
-        if ctx.needs_input_grad[0]:
-            of_x = conv2d_input(x.shape, weight, gradient, ctx.stride, ctx.padding)
-        return of_x, *_of_parameters(ctx, gradient), None, None
-
-
-class _WindowProduct(_WithProductGradient):
-    """All windows of a convolution, some samples at a time, times the weights."""
+class _Product(torch.autograd.Function):
+    """A convolution by matrix products: over few pixels both ways, else its weights' gradient."""
 
     @staticmethod
     def forward(
@@ -135,6 +108,9 @@ class _WindowProduct(_WithProductGradient):
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
         size = _places(x.shape[2:], weight.shape[2:], stride, padding)
+        ctx.few = size[0] * size[1] <= FEW_PIXELS
+        if not ctx.few:
+            return conv2d(x, weight, bias, stride, padding)
         rows, matrix = _padded(x, padding), _as_matrix(weight)
         output = x.new_empty(len(x), *size, len(weight))
         for part in _parts(output, matrix.shape[1]):
@@ -145,38 +121,49 @@ class _WindowProduct(_WithProductGradient):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        of_x = None
-        if ctx.needs_input_grad[0]:
-            above, matrix = gradient.permute(0, 2, 3, 1).contiguous(), _as_matrix(weight)
-            of_rows = torch.zeros_like(_padded(x, ctx.padding))
-            for part in _parts(above, matrix.shape[1]):
-                of_windows = above[part] @ matrix
-                of_windows = of_windows.unflatten(3, (*weight.shape[2:], -1))
-                _add_windows(of_rows[part], of_windows, ctx.stride)
-            of_x = _unpadded(of_rows, ctx.padding).permute(0, 3, 1, 2)
-        return of_x, *_of_parameters(ctx, gradient), None, None
+        above = gradient.permute(0, 2, 3, 1).contiguous()
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[0] and ctx.few:
+            of_x = _of_input(x, weight, above, ctx.stride, ctx.padding)
+        elif ctx.needs_input_grad[0]:
+            of_x = conv2d_input(x.shape, weight, gradient, ctx.stride, ctx.padding)
+        if ctx.needs_input_grad[1]:
+            of_weight = _of_weight(x, weight, above, ctx.stride, ctx.padding)
+        if ctx.needs_input_grad[2]:
+            of_bias = above.sum((0, 1, 2), dtype=_summed(weight)).to(weight.dtype)
+        return of_x, of_weight, of_bias, None, None
 
 
-def _of_parameters(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Give the gradients of weight and bias, None where one is not asked for."""
-    x, weight = ctx.saved_tensors
-    # Sums of many parts; bfloat16 would round each.
-    summed = torch.promote_types(weight.dtype, torch.float32)
-    above = gradient.permute(0, 2, 3, 1).contiguous()
-    of_weight = of_bias = None
-    if ctx.needs_input_grad[1]:
-        size, inputs = above.shape[1:3], weight.shape[1]
-        of_weight = weight.new_zeros(len(weight), *weight.shape[2:], inputs, dtype=summed)
-        rows = _padded(x, ctx.padding)
-        for part in _parts(above, size.numel() * inputs):
-            columns = above[part].flatten(0, 2).T.contiguous()
-            for down, right in product(*map(range, weight.shape[2:])):
-                seen = _seen(rows[part], (down, right), size, ctx.stride)
-                of_weight[:, down, right] += columns @ seen.flatten(0, 2)
-        of_weight = of_weight.permute(0, 3, 1, 2).to(weight.dtype)
-    if ctx.needs_input_grad[2]:
-        of_bias = above.sum((0, 1, 2), dtype=summed).to(weight.dtype)
-    return of_weight, of_bias
+def _of_input(
+    x: Tensor, weight: Tensor, above: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """Give the gradient of x from that of the output, [n, height, width, out]."""
+    matrix = _as_matrix(weight)
+    of_rows = torch.zeros_like(_padded(x, padding))
+    for part in _parts(above, matrix.shape[1]):
+        of_windows = (above[part] @ matrix).unflatten(3, (*weight.shape[2:], -1))
+        _add_windows(of_rows[part], of_windows, stride)
+    return _unpadded(of_rows, padding).permute(0, 3, 1, 2)
+
+
+def _of_weight(
+    x: Tensor, weight: Tensor, above: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """Give the gradient of the weights from that of the output, [n, height, width, out]."""
+    size, inputs, window = above.shape[1:3], weight.shape[1], weight.shape[2:]
+    rows = _padded(x, padding)
+    sums = weight.new_zeros(len(weight), *window, inputs, dtype=_summed(weight))
+    for part in _parts(above, size.numel() * inputs):
+        columns = above[part].flatten(0, 2).T.contiguous()
+        for down, right in product(*map(range, window)):
+            seen = _seen(rows[part], (down, right), size, stride)
+            sums[:, down, right] += columns @ seen.flatten(0, 2)
+    return sums.permute(0, 3, 1, 2).to(weight.dtype)
+
+
+def _summed(weight: Tensor) -> torch.dtype:
+    """Give what sums of many parts are kept in; bfloat16 would round each."""
+    return torch.promote_types(weight.dtype, torch.float32)
 
 
 def _places(
