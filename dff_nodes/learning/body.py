@@ -81,10 +81,11 @@ def build_body(layer: LayerConfig, shape: Shape, seed: int, *purpose: str | int)
         draw_weights(graph_body, layer.initialization, seed, *purpose)
         return graph_body
     if isinstance(layer, TorchvisionLayer):
-        from dff_nodes.runs.torchvision_parts import build_parts, settle_in_place
+        from dff_nodes.runs.torchvision_parts import build_parts, pool_before_relu, settle_in_place
 
         body = Body(*build_parts(layer.network, layer.parts, 'parts', shape[-1]))
         settle_in_place(body)
+        pool_before_relu(body)
         replace_convolutions(body)
         draw_weights(body, layer.initialization, seed, *purpose)
         return body

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, linear, pad
 from torch.nn.grad import conv2d_input
 
+from dff_nodes.learning.precision import entered_precision
 from dff_nodes.runs.processor import computes_bfloat16_tiles
 
 FEW_PIXELS = 16
@@ -59,8 +60,7 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[samples, channels, height, width], both ways."""
-        autocast = torch.is_autocast_enabled(x.device.type)
-        dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
+        dtype = entered_precision(x)
         if not 0 < self._pixels(x) <= _most_pixels(dtype):
             return super().forward(x)
         weight = self.weight.to(dtype)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 
 def arithmetic(precision: torch.dtype, device: torch.device) -> AbstractContextManager[None]:
@@ -18,3 +19,9 @@ def arithmetic(precision: torch.dtype, device: torch.device) -> AbstractContextM
     if precision == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, precision)
+
+
+def entered_precision(x: Tensor) -> torch.dtype:
+    """Give what products of a tensor are computed in here: as entered, else its own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

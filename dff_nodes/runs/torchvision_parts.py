@@ -64,3 +64,18 @@ def settle_in_place(body: nn.Module) -> None:
             module.inplace = False
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.num_batches_tracked = None
+
+
+def pool_before_relu(parts: nn.Sequential) -> None:
+    """
+    Let a maximum be taken before a ReLU rather than behind it.
+
+    The numbers are the same, forth and back, and the ReLU has a quarter of the work: that of
+    resnet18's stem over 32x32 pixels takes as long as a convolution of its first stage.
+    """
+    for place in range(1, len(parts)):
+        part, pool = parts[place - 1], parts[place]
+        ends_in_relu = isinstance(part, nn.Sequential) and isinstance(part[-1], nn.ReLU)
+        if ends_in_relu and isinstance(pool, nn.MaxPool2d):
+            parts[place] = nn.Sequential(pool, part[-1])
+            del part[-1]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -15,6 +16,8 @@ from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.layer import Layer, make_layer
 from dff_nodes.learning.rules.local_rule import Step
 from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.torchvision_parts import build_parts, pool_before_relu, settle_in_place
+from dff_nodes.seeds import generator
 
 CONV = {'type': 'conv', 'channels': 12, 'rule': 'softmax_head'}
 
@@ -269,6 +272,24 @@ def test_parts_of_torchvisions_networks(
     assert layer.weights_sha256() == again.weights_sha256(), 'drawn from the seed alone'
     losses = train(layer, digits(), range(12))
     assert losses[-1] < losses[0]
+
+
+def test_a_maximum_before_a_relu_is_the_same_as_behind_it() -> None:
+    torch.manual_seed(0)
+    as_published = build_parts('resnet18', ['stem', 'maxpool', 'layer1.0'], 'parts', 3)
+    settle_in_place(as_published)
+    swapped = copy.deepcopy(as_published)
+    pool_before_relu(swapped)
+    kinds = [[type(each) for each in parts.modules()] for parts in (as_published, swapped)]
+    assert kinds[0] != kinds[1]
+    assert list(swapped.state_dict()) == list(as_published.state_dict())
+    results = []
+    for parts in (as_published, swapped):
+        x = torch.randn(8, 3, 11, 11, generator=generator(0, 'maps')).requires_grad_()
+        given = parts(x)
+        given.square().sum().backward()
+        results.append([given, x.grad, *(each.grad for each in parts.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize(('position', 'amplitude'), [('overwrite', 4), ('planes', 0.5)])

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 
 from dff_nodes.learning.optimizers import LearningRate, Optimizer, make_optimizer
+from dff_nodes.learning.precision import arithmetic
 from dff_nodes.runs.layers import LearningRateConfig, OptimizerConfig
 
 HIGHEST = 0.5
@@ -150,3 +152,39 @@ def test_the_state_carries_over(name: str) -> None:
     fresh.load_state(saved)
     assert fresh.steps_done == 2, 'the saved state is not shared'
     assert all(torch.equal(tensor, fresh.state()[key]) for key, tensor in saved.items())
+
+
+def spread(rows: int, columns: int, kind: str, random: torch.Generator) -> torch.Tensor:
+    """Give a matrix whose singular values are near each other, far apart, or mostly 0."""
+    matrix = torch.randn(rows, columns, generator=random)
+    if kind == 'near':
+        return matrix
+    if kind == 'dead units':
+        matrix[: rows // 2] = 0
+        return matrix
+    first, values, second = torch.linalg.svd(matrix, full_matrices=False)
+    return first * (values * torch.logspace(0, -3, len(values))) @ second
+
+
+@pytest.mark.parametrize('kind', ['near', 'far', 'dead units'])
+@pytest.mark.parametrize('shape', [(24, 24), (20, 300), (300, 20), (16, 8, 3, 3)], ids=str)
+@pytest.mark.parametrize('precision', [torch.float32, torch.bfloat16], ids=str)
+def test_muon_makes_the_momentum_orthogonal(
+    shape: tuple[int, ...], kind: str, precision: torch.dtype, random: torch.Generator
+) -> None:
+    gradient = spread(shape[0], math.prod(shape[1:]), kind, random)
+    x = gradient.double() / gradient.norm()
+    for _ in range(4):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    weight = torch.nn.Parameter(torch.ones(shape))
+    optimizer = make_optimizer(OptimizerConfig(name='muon'), {'weight': weight})
+    weight.grad = gradient.reshape(shape)
+    with arithmetic(precision, weight.device):
+        optimizer.step(1.0)
+    norm = shape[0] ** 0.5
+    before = torch.full(shape, norm / math.prod(shape) ** 0.5)
+    step = (before - weight.detach()).flatten(1)
+    wanted = x * norm / x.norm()
+    error = (step - wanted).norm() / norm
+    assert error < (1e-4 if precision == torch.float32 else 0.06)
