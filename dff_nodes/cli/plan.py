@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -20,9 +21,8 @@ from dff_nodes.runs.options import LATENCY_MS, link_mbit, quantity
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 
 if TYPE_CHECKING:  # import PyTorch, and ROS
-    from dff_nodes.nodes.message_cost import MessageCost
     from dff_nodes.schedules.scaling import Candidate, ScaledPoint
-    from dff_nodes.schedules.step_times import StepTimes
+    from dff_nodes.schedules.step_times import MessageTimes, StepTimes
 
 LATENCY = '0.3ms'
 
@@ -117,20 +117,23 @@ def _measure(resolved: ResolvedRun, devices: list[PlannedDevice], mbit: float | 
     times = StepMeasurement(resolved).times(tell)
     times = replace(times, quota_costs=_quota_costs(resolved, devices, times, tell))
     tell('a message between two processes')
-    cost, over = _message_cost()
-    if cost is None:
+    found = _messages()
+    if found is None:
         return times
-    times = replace(times, message=cost.message, message_byte=cost.byte, messages=over)
+    far, near, over = found
+    times = replace(times, far=far, near=near, messages=over)
     if over != 'cable' or mbit is None:
         return times
     tell(f'messages over a cable of {mbit:g} Mbit/s')
-    return replace(times, wire_shares=_wire_shares(resolved, mbit))
+    return replace(times, wire_shares=_wire_shares(resolved, devices, mbit))
 
 
-def _wire_shares(resolved: ResolvedRun, mbit: float) -> dict[str, float]:
+def _wire_shares(
+    resolved: ResolvedRun, devices: list[PlannedDevice], mbit: float
+) -> dict[str, float]:
     """Measure how much of a cable's rate it is that what travels takes."""
     from dff_nodes.lab.commands import LabError
-    from dff_nodes.lab.message_cost import measure_wire_share
+    from dff_nodes.lab.message_cost import measure_flow_on_cable
     from dff_nodes.nodes.part_client import WINDOW
     from dff_nodes.nodes.two_processes import MeasurementError
     from dff_nodes.runs.segment import CHUNK_BYTES
@@ -138,12 +141,17 @@ def _wire_shares(resolved: ResolvedRun, mbit: float) -> dict[str, float]:
 
     size, window = resolved.config.training.batch_size, resolved.config.stream.window_items
     hops = [resolved.hop_bytes(layer, 'TRAIN', size) for layer in range(len(resolved.layers))]
+    flows = ((ITEMS, max(hops), window), (PARTS, CHUNK_BYTES, WINDOW))
+    cores = dict.fromkeys([None, *(device.profile.cpu for device in devices)])
     shares = {}
-    for what, count, under_way in ((ITEMS, max(hops), window), (PARTS, CHUNK_BYTES, WINDOW)):
+    for (what, count, under_way), cpu in itertools.product(flows, cores):
+        name = wire_name(what, mbit, cpu)
         try:
-            shares[wire_name(what, mbit)] = measure_wire_share(mbit, count, under_way)
+            flow = measure_flow_on_cable(mbit, count, under_way, cpu)
         except (LabError, MeasurementError) as error:
-            print(f'{what} over a cable were not measured: {error}', file=sys.stderr)
+            print(f'{name} were not measured: {error}', file=sys.stderr)
+            continue
+        shares[name] = flow.apart * mbit * 1e6 / (8 * count)
     return shares
 
 
@@ -174,8 +182,12 @@ def _quota_costs(
     return costs
 
 
-def _message_cost() -> tuple[MessageCost | None, str]:
-    """Measure over a cable, which needs root, else through the loopback interface."""
+def _messages() -> tuple[MessageTimes, MessageTimes, str] | None:
+    """
+    Measure messages from device to device and within one.
+
+    The former over a cable, which needs root, else through the loopback interface.
+    """
     try:
         from dff_nodes.lab.commands import LabError
         from dff_nodes.lab.message_cost import measure_on_cable
@@ -183,13 +195,17 @@ def _message_cost() -> tuple[MessageCost | None, str]:
         from dff_nodes.nodes.two_processes import MeasurementError
     except ImportError as error:
         print(f'messages were not measured ({error}): they count for nothing', file=sys.stderr)
-        return None, 'nothing'
-    for measure, over in ((measure_on_cable, 'cable'), (measure_message_cost, 'loopback')):
-        try:
-            return measure(), over
-        except (LabError, MeasurementError) as error:
-            print(f'messages were not measured over {over}: {error}', file=sys.stderr)
-    return None, 'nothing'
+        return None
+    try:
+        near = measure_message_cost()
+    except MeasurementError as error:
+        print(f'messages were not measured: {error}', file=sys.stderr)
+        return None
+    try:
+        return measure_on_cable(), near, 'cable'
+    except (LabError, MeasurementError) as error:
+        print(f'messages were not measured over a cable: {error}', file=sys.stderr)
+        return near, near, 'loopback'
 
 
 def _plan(

@@ -12,7 +12,7 @@ from dff_nodes.runs import units
 from dff_nodes.runs.device_profiles import PlannedDevice
 from dff_nodes.schedules.prediction import DESK
 from dff_nodes.schedules.scaling import Candidate, ScaledPoint, sizes_of
-from dff_nodes.schedules.step_times import StepTimes
+from dff_nodes.schedules.step_times import MessageTimes, StepTimes
 
 BUSY_LOAD = 0.7
 """load average per core from which measured times may be too long"""
@@ -38,11 +38,11 @@ def show_times(times: StepTimes, path: str, stream: TextIO) -> None:
         for index, layer in enumerate(times.layers)
     ]  # fmt: skip
     console.print(table(console, columns, rows))
-    message = f'{_milliseconds(times.message)} and {_milliseconds(1e6 * times.message_byte)} a MB'
     named = {
         'block': f'{times.block_samples} samples pass on at a time',
         'batch': f'{_milliseconds(times.batch)} to draw one',
-        'message': f'{message}, each side, measured over {times.messages}',
+        'message': f'{_message(times.far)}, each side, measured over {times.messages}',
+        'message within a device': f'{_message(times.near)}, each side',
         **{
             f'{share} of a core': f'steps take {cost:.2f} times what the share lets expect'
             for share, cost in times.quota_costs.items()
@@ -52,6 +52,10 @@ def show_times(times: StepTimes, path: str, stream: TextIO) -> None:
     }
     console.print(facts(console, named))
     _warn_of_load(times, console)
+
+
+def _message(times: MessageTimes) -> str:
+    return f'{_milliseconds(times.message)} and {_milliseconds(1e6 * times.byte)} a MB'
 
 
 def _milliseconds(seconds: float) -> str:

@@ -4,17 +4,19 @@
 
 from __future__ import annotations
 
+from dff_nodes.lab.cgroup import Limits
 from dff_nodes.lab.devices import Device
 from dff_nodes.lab.lab import Lab
 from dff_nodes.lab.network import LinkLimits
-from dff_nodes.nodes.link_rate import measure_rate
-from dff_nodes.nodes.message_cost import MessageCost, measure_message_cost
+from dff_nodes.nodes.link_rate import Flow, measure_flow
+from dff_nodes.nodes.message_cost import measure_message_cost
 from dff_nodes.nodes.two_processes import SIDES, Place
+from dff_nodes.schedules.step_times import MessageTimes
 
 CABLE_MBIT = 100.0
 
 
-def measure_on_cable() -> MessageCost:
+def measure_on_cable() -> MessageTimes:
     """
     Measure between two emulated devices.
 
@@ -27,24 +29,28 @@ def measure_on_cable() -> MessageCost:
         return measure_message_cost(_on(lab))
 
 
-def measure_wire_share(mbit: float, message_bytes: int, window: int) -> float:
+def measure_flow_on_cable(
+    mbit: float, message_bytes: int, window: int, cpu: float | None = None
+) -> Flow:
     """
-    Measure how much of a cable's rate messages under credit take, for what they carry.
+    Measure messages under credit between two emulated devices.
 
-    Above 1 for headers, for what the middleware sends again, and for the time in which a full
-    cable loses frames and nobody sends.
+    They take more than their payload of the cable, for headers, for what the middleware sends
+    again, and for the time in which a full cable loses frames and nobody sends. More yet between
+    devices that are busy, and may use a share of a core only: what has arrived is acknowledged
+    late then, and sent again meanwhile.
 
-    :returns: time of a message over that of its payload at the cable's rate.
+    :param cpu: cores that each device may use, all of which it computes with.
     :raises LabError: without root, or where there is no lab.
     :raises MeasurementError: if the processes come to no end.
     """
-    with _cable(mbit) as lab:
-        seconds = measure_rate(message_bytes, window, _on(lab))
-    return seconds * mbit * 1e6 / (8 * message_bytes)
+    with _cable(mbit, cpu) as lab:
+        return measure_flow(message_bytes, window, _on(lab), busy=cpu is not None)
 
 
-def _cable(mbit: float) -> Lab:
-    devices = [Device(f'pi{place}', (side,)) for place, side in enumerate(SIDES)]
+def _cable(mbit: float, cpu: float | None = None) -> Lab:
+    limits = Limits(cpu)
+    devices = [Device(f'pi{place}', (side,), limits) for place, side in enumerate(SIDES)]
     return Lab(devices, LinkLimits(mbit))
 
 

@@ -78,13 +78,15 @@ class ChapterModel:
         """Give the last layer before this one whose arriving samples are at hand."""
         return max((each for each in range(layer) if self._is_cached(each)), default=0)
 
-    def _pack_seconds(self, transfer: Transfer) -> float:
+    def _pack_seconds(self, transfer: Transfer, cluster: Cluster) -> float:
         """Time of the sender, s."""
-        return self._share(transfer) * self._layer_times(transfer).pack + self._message(transfer)
+        packed = self._share(transfer) * self._layer_times(transfer).pack
+        return packed + self._message(transfer, cluster)
 
-    def _unpack_seconds(self, transfer: Transfer) -> float:
+    def _unpack_seconds(self, transfer: Transfer, cluster: Cluster) -> float:
         """Time of the receiver, s."""
-        return self._share(transfer) * self._layer_times(transfer).unpack + self._message(transfer)
+        unpacked = self._share(transfer) * self._layer_times(transfer).unpack
+        return unpacked + self._message(transfer, cluster)
 
     def _layer_times(self, transfer: Transfer):  # noqa: ANN202 - LayerTimes
         return self.times.layers[min(transfer.need.part.layer, self.plan.layers - 1)]
@@ -95,10 +97,18 @@ class ChapterModel:
         whole = part_bytes(self.plan, Need(Part(0, layer), whole=True))
         return part_bytes(self.plan, transfer.need) / whole
 
-    def _message(self, transfer: Transfer) -> float:
+    def _message(self, transfer: Transfer, cluster: Cluster) -> float:
         count = part_bytes(self.plan, transfer.need)
-        chunks = 1 + count // CHUNK_BYTES
-        return self.times.message * chunks + self.times.message_byte * count
+        times = self.times.messages_between(cluster.is_near(*self._ends(transfer)))
+        return times.of(count, messages=1 + count // CHUNK_BYTES)
+
+    def _ends(self, transfer: Transfer) -> tuple[str, str]:
+        """Name the sender and the receiver."""
+        sender, receiver = (
+            self.names[number] if number in range(self.plan.workers) else COORDINATOR
+            for number in (transfer.sender, transfer.receiver)
+        )
+        return sender, receiver
 
     # ---- the jobs --------------------------------------------------------------------------
 
@@ -113,7 +123,7 @@ class ChapterModel:
             if transfer.purpose is not None:
                 wanted.setdefault(transfer.purpose, []).append(transfer)
             part = transfer.need.part
-            sent[part] = sent.get(part, 0.0) + self._pack_seconds(transfer)
+            sent[part] = sent.get(part, 0.0) + self._pack_seconds(transfer, cluster)
         self._make_all(cluster, wanted, sent)
         self._evaluate_all(cluster, to_coordinator)
         timeline = cluster.run()
@@ -137,19 +147,19 @@ class ChapterModel:
                 # A worker asks while it makes the part before, for one thing after the other.
                 after += [place[worker] for place in (before, fetched) if worker in place]
                 count = part_bytes(self.plan, transfer.need)
-                fetched[worker] = cluster.send(self.names[transfer.sender], name, count, after)
+                fetched[worker] = cluster.send(*self._ends(transfer), count, after)
                 of_own = transfer.need.part.layer == part.layer
                 (own if of_own else below).append((fetched[worker], transfer))
             if worker in last:
                 before[worker] = last[worker]
             after = [job for job, _ in below] + ([last[worker]] if worker in last else [])
-            seconds = sum(self._unpack_seconds(transfer) for _, transfer in below)
+            seconds = sum(self._unpack_seconds(transfer, cluster) for _, transfer in below)
             seconds += self.prepare_seconds(part)
             if self._keeps_prepared(part):
                 # What arrives at a layer is made while the layer itself is on its way.
                 after, seconds = [cluster.compute(name, seconds, after)], 0.0
             after += [job for job, _ in own]
-            seconds += sum(self._unpack_seconds(transfer) for _, transfer in own)
+            seconds += sum(self._unpack_seconds(transfer, cluster) for _, transfer in own)
             seconds += self.train_seconds(part) + sent.get(part, 0.0)
             last[worker] = self._made[part] = cluster.compute(name, seconds, after)
 
@@ -166,10 +176,9 @@ class ChapterModel:
             part = transfer.need.part
             after = [self._made[part], *([] if fetched is None else [fetched])]
             count = part_bytes(self.plan, transfer.need)
-            sender = self.names[transfer.sender]
-            fetched = cluster.send(sender, COORDINATOR, count, after)
+            fetched = cluster.send(*self._ends(transfer), count, after)
             after = [fetched, *([] if evaluated is None else [evaluated])]
-            seconds = self._unpack_seconds(transfer) + self._evaluation_seconds(part)
+            seconds = self._unpack_seconds(transfer, cluster) + self._evaluation_seconds(part)
             fetched = evaluated = cluster.compute(COORDINATOR, seconds, after)
 
     def _evaluation_seconds(self, part: Part) -> float:

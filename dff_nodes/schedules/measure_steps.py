@@ -25,7 +25,7 @@ from dff_nodes.learning.negatives import random_labels
 from dff_nodes.runs.checkpoint import DIGEST_BYTES, CheckpointInfo, CheckpointStore, pack, unpack
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.chapters import BLOCK_SAMPLES
-from dff_nodes.schedules.step_times import LayerTimes, StepTimes, processor
+from dff_nodes.schedules.step_times import LayerTimes, MessageTimes, StepTimes, processor
 from dff_nodes.stream.codec import ItemDecoder, encode
 from dff_nodes.stream.item import Item, Kind
 
@@ -78,8 +78,8 @@ class StepMeasurement:
         return StepTimes(
             layers=[LayerTimes(**{'score': 0.0, 'pass_neutral': 0.0} | each) for each in layers],
             batch=drawn['batch'],
-            message=0.0,
-            message_byte=0.0,
+            far=MessageTimes(),
+            near=MessageTimes(),
             block_samples=self.block_samples,
             threads=self.resolved.config.compute.threads,
             processor=processor(),

@@ -77,7 +77,8 @@ def predict(
     hosts[COORDINATOR] = _host(desk, times, link_mbit, used)
     rates = [host.link_mbit for host in hosts.values() if host.link_mbit]
     travels = PARTS if config.schedule.chapters else ITEMS
-    share = times.wire_share(travels, min(rates, default=None))
+    shares = [device.profile.cpu for device in devices[:used] if device.profile.cpu]
+    share = times.wire_share(travels, min(rates, default=None), min(shares, default=None))
     cluster = Cluster(hosts, latency_s, share)
     seconds, busy = model.simulate(cluster)
     placed: dict[str, list[str]] = {}

@@ -55,10 +55,14 @@ class Cluster:
         host = self.hosts[node]
         return self.simulation.add(seconds / host.speed, [host.name], after)
 
+    def is_near(self, sender: str, receiver: str) -> bool:
+        """Whether what one sends to the other stays on a device."""
+        return self.hosts[sender].name == self.hosts[receiver].name
+
     def send(self, sender: str, receiver: str, count: int, after: Sequence[int]) -> int:
         """Let bytes travel."""
         source, target = self.hosts[sender], self.hosts[receiver]
-        if source.name == target.name:
+        if self.is_near(sender, receiver):
             return self.simulation.add(0.0, (), after)
         rates = [host.link_mbit for host in (source, target) if host.link_mbit]
         seconds = 8 * self.wire_share * count / (min(rates) * 1e6) if rates else 0.0

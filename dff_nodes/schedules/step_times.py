@@ -15,7 +15,7 @@ from dff_nodes.runs.atomic import write_atomically
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.resolve import ResolvedRun
 
-VERSION = 3
+VERSION = 4
 """of what is measured and how; files of another are measured anew"""
 ON_THE_WIRE = 1.2
 """
@@ -52,23 +52,35 @@ class LayerTimes:
 
 
 @dataclass(frozen=True)
+class MessageTimes:
+    """Processor time of each side of a message, s: the mean of sending and receiving."""
+
+    message: float = 0.0
+    byte: float = 0.0
+
+    def of(self, count: int, messages: int = 1) -> float:
+        """Give the time of one side for so many bytes in so many messages, s."""
+        return self.message * messages + self.byte * count
+
+
+@dataclass(frozen=True)
 class StepTimes:
     """All that a prediction needs of a network, s of processor time with `threads` threads."""
 
     layers: list[LayerTimes]
     batch: float
     """drawing one training batch"""
-    message: float
-    """sending or receiving one message, each"""
-    message_byte: float
-    """of it for each byte"""
+    far: MessageTimes
+    """of what travels from device to device"""
+    near: MessageTimes
+    """of what travels within one"""
     block_samples: int
     threads: int
     processor: str
     load: float
     """load average of the machine while it measured, per core"""
     messages: str
-    """over what they were measured: cable, loopback; nothing: they count for nothing"""
+    """over what far ones were measured: cable, loopback; nothing: they count for nothing"""
     quota_costs: dict[str, float] = field(default_factory=dict)
     """
     of devices that may use a share of a core only, so many at once (the key, as `0.4x3`): the time
@@ -79,12 +91,21 @@ class StepTimes:
     wire_shares: dict[str, float] = field(default_factory=dict)
     """
     how much of a link's rate messages take for what they carry; the key is what travels, items
-    or parts, and the rate, as `items at 100 Mbit/s`
+    or parts, the rate, and the share of a core that each end has, as `items at 100 Mbit/s` or
+    `parts at 100 Mbit/s between 0.4 of a core`
     """
 
-    def wire_share(self, what: str, mbit: float | None) -> float:
+    def wire_share(self, what: str, mbit: float | None, cpu: float | None = None) -> float:
         """Give the share of a link's rate, see `wire_shares`; ON_THE_WIRE if not measured."""
-        return self.wire_shares.get(wire_name(what, mbit), ON_THE_WIRE) if mbit else ON_THE_WIRE
+        if not mbit:
+            return ON_THE_WIRE
+        names = wire_name(what, mbit, cpu), wire_name(what, mbit)
+        found = [self.wire_shares[name] for name in names if name in self.wire_shares]
+        return found[0] if found else ON_THE_WIRE
+
+    def messages_between(self, near: bool) -> MessageTimes:
+        """Give what messages take within a device, or from one to another."""
+        return self.near if near else self.far
 
     @property
     def training_step(self) -> float:
@@ -115,7 +136,8 @@ class StepTimes:
     def from_dict(tree: dict[str, Any]) -> StepTimes:
         """Read what `as_dict` gave; raises TypeError or KeyError for anything else."""
         layers = [LayerTimes(**each) for each in tree['layers']]
-        return StepTimes(**(tree | {'layers': layers}))
+        messages = {name: MessageTimes(**tree[name]) for name in ('far', 'near')}
+        return StepTimes(**(tree | messages | {'layers': layers}))
 
 
 def share_name(cpu: float, devices: int) -> str:
@@ -123,9 +145,10 @@ def share_name(cpu: float, devices: int) -> str:
     return f'{cpu:g}x{devices}'
 
 
-def wire_name(what: str, mbit: float) -> str:
+def wire_name(what: str, mbit: float, cpu: float | None = None) -> str:
     """Name what travels over links of a rate, as a key of JSON."""
-    return f'{what} at {mbit:g} Mbit/s'
+    between = f' between {cpu:g} of a core' if cpu else ''
+    return f'{what} at {mbit:g} Mbit/s{between}'
 
 
 def times_file(resolved: ResolvedRun) -> Path:

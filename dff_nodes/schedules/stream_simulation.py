@@ -35,30 +35,38 @@ class StreamModel:
     def loads(self) -> list[float]:
         """Time that each layer computes for a training batch, s."""
         return [
-            self.item_seconds(index, 'TRAIN') + self.item_seconds(index, 'SCORE')
+            self.item_seconds(index, 'TRAIN', None) + self.item_seconds(index, 'SCORE', None)
             for index in range(len(self.names))
         ]
 
-    def item_seconds(self, index: int, kind: str) -> float:
-        """Time of a layer's node for one item, s: to take it in, to compute, to pass it on."""
+    def item_seconds(self, index: int, kind: str, cluster: Cluster | None) -> float:
+        """
+        Time of a layer's node for one item, s: to take it in, to compute, to pass it on.
+
+        :param cluster: where the nodes are; None: each on a device of its own.
+        """
         resolved, layer = self.resolved, self.times.layers[index]
         if kind == 'SCORE' and not resolved.config.has_readout:
             return 0.0
         computed = {'TRAIN': layer.train, 'SCORE': layer.score, 'EVALUATE': layer.evaluate}[kind]
-        seconds = computed + self._message(self._bytes(index, kind))
+        nodes = (COORDINATOR, *self.names)
+        seconds = computed
+        seconds += self._message(self._bytes(index, kind), nodes[index : index + 2], cluster)
         train = max(1, self._bytes(index, 'TRAIN'))
         seconds += layer.decode * self._bytes(index, kind) / train
         if index + 1 < len(self.names):
             count = self._bytes(index + 1, kind)
             share = count / max(1, self._bytes(index + 1, 'TRAIN'))
-            seconds += layer.encode * share + self._message(count)
+            seconds += layer.encode * share
+            seconds += self._message(count, nodes[index + 1 : index + 3], cluster)
         if kind != 'TRAIN':
-            seconds += self.times.message
+            seconds += self.times.far.message
         return seconds
 
-    def _message(self, count: int) -> float:
+    def _message(self, count: int, ends: tuple[str, ...], cluster: Cluster | None) -> float:
         """Time of one side for a message, and for the credit that comes back, s."""
-        return 2 * self.times.message + self.times.message_byte * count
+        near = cluster is not None and cluster.is_near(*ends)
+        return self.times.messages_between(near).of(count, messages=2)
 
     def _bytes(self, index: int, kind: str) -> int:
         resolved = self.resolved
@@ -118,8 +126,9 @@ class StreamModel:
         if item.kind == Kind.TRAIN and adaptive and (item.epoch, item.index) in scored:
             after.append(scored[item.epoch, item.index])
         if item.kind == Kind.MARK:
-            return cluster.compute(COORDINATOR, self.times.message, after)
-        seconds = self._message(self._bytes(0, item.kind.name))
+            return cluster.compute(COORDINATOR, self.times.far.message, after)
+        ends = COORDINATOR, self.names[0]
+        seconds = self._message(self._bytes(0, item.kind.name), ends, cluster)
         if item.kind != Kind.EVALUATE:
             seconds += self.times.batch
         return cluster.compute(COORDINATOR, seconds, after)
@@ -145,5 +154,8 @@ class StreamModel:
         behind = number - window - 1
         if index + 1 < len(self.names) and behind >= 0:
             after.append(computed[index + 1][behind])
-        seconds = 2 * self.times.message if mark else self.item_seconds(index, item.kind.name)
+        if mark:
+            seconds = self._message(0, (sender, self.names[index]), cluster)
+        else:
+            seconds = self.item_seconds(index, item.kind.name, cluster)
         return cluster.compute(self.names[index], seconds, after)

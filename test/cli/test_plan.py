@@ -16,7 +16,13 @@ from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.config_file import ConfigError, load_config
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.schedules.measure_steps import StepMeasurement
-from dff_nodes.schedules.step_times import LayerTimes, StepTimes, load_times, save_times
+from dff_nodes.schedules.step_times import (
+    LayerTimes,
+    MessageTimes,
+    StepTimes,
+    load_times,
+    save_times,
+)
 
 SMALL = ['--set', 'training.epochs=6', '--set', 'network=[{units: 20}, {units: 20}]']
 
@@ -40,7 +46,8 @@ def measured() -> StepTimes:
     config = load_config(None, SMALL[1::2])
     layer = LayerTimes(**dict.fromkeys(LayerTimes.__dataclass_fields__, 0.001))
     costs = {'0.5x2': 1.2}
-    times = StepTimes([layer] * 2, 0.0, 1e-4, 1e-9, 2048, 1, 'made up', 0.1, 'cable', costs)
+    far, near = MessageTimes(1e-4, 1e-9), MessageTimes(1e-5, 1e-10)
+    times = StepTimes([layer] * 2, 0.0, far, near, 2048, 1, 'made up', 0.1, 'cable', costs)
     save_times(resolve(config, read_facts(config.data)), times)
     return times
 

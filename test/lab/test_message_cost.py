@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from dff_nodes.lab.message_cost import measure_on_cable, measure_wire_share
+from dff_nodes.lab.message_cost import measure_flow_on_cable, measure_on_cable
 from dff_nodes.nodes.message_cost import measure_message_cost
 from dff_nodes.nodes.two_processes import MeasurementError
 
@@ -21,8 +21,11 @@ def test_messages_over_a_cable_take_time() -> None:
 
 
 @pytest.mark.usefixtures('lab_machine')
-def test_messages_take_more_of_a_cable_than_their_payload() -> None:
-    assert 1 < measure_wire_share(200, 100_000, 4) < 5
+@pytest.mark.parametrize('cpu', [None, 0.3])
+def test_messages_take_more_of_a_cable_than_their_payload(cpu: float | None) -> None:
+    flow = measure_flow_on_cable(200, 100_000, 4, cpu)
+    assert flow.apart > 8 * 100_000 / 200e6
+    assert flow.processor > 0
 
 
 def test_a_side_that_fails_is_an_error_and_nothing_is_left() -> None:

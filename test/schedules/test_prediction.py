@@ -15,7 +15,7 @@ from dff_nodes.runs.footprint import PROCESS_MB
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.prediction import DESK, Prediction, predict
 from dff_nodes.schedules.scaling import Planner, deepened
-from dff_nodes.schedules.step_times import ON_THE_WIRE, LayerTimes, StepTimes
+from dff_nodes.schedules.step_times import ON_THE_WIRE, LayerTimes, MessageTimes, StepTimes
 
 STEP_S = 0.01
 STEPS = 2
@@ -26,7 +26,8 @@ def times_of(layers: int, **settings: float) -> StepTimes:
     """A step takes 10 ms, all else no time."""
     names = LayerTimes.__dataclass_fields__
     layer = LayerTimes(**(dict.fromkeys(names, 0.0) | {'train': STEP_S} | settings))
-    return StepTimes([layer] * layers, 0.0, 0.0, 0.0, 16, 1, 'made up', 0.0, messages='cable')
+    none = MessageTimes()
+    return StepTimes([layer] * layers, 0.0, none, none, 16, 1, 'made up', 0.0, messages='cable')
 
 
 def devices_of(count: int, **settings: float) -> list[PlannedDevice]:
@@ -111,6 +112,33 @@ def test_two_layers_on_a_device_take_turns(made_run: Callable[..., ResolvedRun])
         'pi1': ['layer_2', 'layer_3'],
     }
     assert found.seconds == pytest.approx((100 * STEPS * 2 + 2) * STEP_S, rel=0.01)
+
+
+def test_messages_within_a_device_take_their_own_time(
+    made_run: Callable[..., ResolvedRun],
+) -> None:
+    times = replace(
+        times_of(2, train=0.0), far=MessageTimes(STEP_S), near=MessageTimes(STEP_S / 5)
+    )
+    stream = run_of(made_run, 'stream', layers=2)
+    apart, together = (predicted(stream, times, devices).seconds for devices in (2, 1))
+    # Layer 0 takes in and passes on, layer 1 takes in; each is a message and a credit, and so is
+    # the mark at an epoch's end.
+    assert apart == pytest.approx(100 * (STEPS * (2 + 2) + 2) * STEP_S, rel=0.02)
+    near = 2 / 5
+    assert together == pytest.approx(100 * (STEPS * (2 + 2 * near) + 2 + near) * STEP_S, rel=0.02)
+
+
+@pytest.mark.parametrize(('cpu', 'share'), [(0.4, 3.0), (0.5, 2.0), (None, 2.0)])
+def test_messages_between_busy_devices_take_more_of_a_link(
+    cpu: float | None, share: float, made_run: Callable[..., ResolvedRun]
+) -> None:
+    resolved = run_of(made_run, 'stream', epochs=20)
+    shares = {'items at 1 Mbit/s': 2.0, 'items at 1 Mbit/s between 0.4 of a core': 3.0}
+    times = replace(times_of(4, train=1e-6), wire_shares=shares)
+    found = predict(resolved, times, devices_of(4, cpu=cpu), 1.0, latency_s=0.0)
+    count = resolved.hop_bytes(1, 'TRAIN', 8)
+    assert found.epoch_seconds == pytest.approx(STEPS * share * 8 * count / 1e6, rel=0.15)
 
 
 def test_devices_that_are_too_many_have_no_node(made_run: Callable[..., ResolvedRun]) -> None:
