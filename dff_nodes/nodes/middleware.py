@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,13 +15,21 @@ from dff_nodes.nodes.shared_memory import SHARED_MEMORY, remove_left_overs
 from dff_nodes.runs.atomic import write_atomically
 from dff_nodes.runs.segment import BETWEEN_DEVICES_BYTES, segment_bytes
 
-TEMPLATE = Path(__file__).with_name('fastdds_profile.xml')
+SHARED_MEMORY_TOO = Path(__file__).with_name('fastdds_profile.xml')
 UDP_ONLY = Path(__file__).with_name('fastdds_udp_profile.xml')
 UDP_ONLY_LOSSY = Path(__file__).with_name('fastdds_lossy_udp_profile.xml')
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 """older releases read the first, newer ones the second"""
 PUBLICATION_VARIABLE = 'RMW_FASTRTPS_PUBLICATION_MODE'
 ASYNCHRONOUS = 'ASYNCHRONOUS'
+NACK_RESPONSE_DELAY = 'NACK_RESPONSE_DELAY'
+"""
+in the profiles: before what a reader misses is sent again
+
+With Fast DDS's 5 ms what is only late, behind other messages in a link's queue, is sent twice: of
+a stream over emulated links of 100 Mbit/s 1.37 bytes for each of its payload, with 50 ms 1.22.
+Where 1 % of the frames were lost it made no difference to the time.
+"""
 
 
 def this_machine_only(environment: Mapping[str, str]) -> dict[str, str]:
@@ -45,7 +54,7 @@ def emulated_network(lossy: bool = False) -> dict[str, str]:
 
     :param lossy: the network loses frames.
     """
-    profile = str(UDP_ONLY_LOSSY if lossy else UDP_ONLY)
+    profile = str(_write_profile(UDP_ONLY_LOSSY if lossy else UDP_ONLY, os.environ))
     return {
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET',
         'ROS_LOCALHOST_ONLY': '0',
@@ -90,12 +99,19 @@ def large_message_profile(
     segment = segment_bytes(message_bytes)
     if not SHARED_MEMORY.is_dir() or shutil.disk_usage(SHARED_MEMORY).free < nodes * segment:
         return {}
-    return dict.fromkeys(PROFILE_VARIABLES, str(_write_profile(segment)))
+    profile = _write_profile(SHARED_MEMORY_TOO, environment, segment)
+    return dict.fromkeys(PROFILE_VARIABLES, str(profile))
 
 
-def _write_profile(segment: int) -> Path:
-    """Write the profile for a segment of so many bytes; the same size, the same file."""
-    path = Path(tempfile.gettempdir()) / f'dff_fastdds_{os.getuid()}_{segment}.xml'
-    text = TEMPLATE.read_text(encoding='utf-8')
-    write_atomically(path, text.replace('SEGMENT_BYTES', str(segment)).encode())
+def _write_profile(template: Path, environment: Mapping[str, str], segment: int = 0) -> Path:
+    """Write a profile for a segment of so many bytes; the same text, the same file."""
+    # Fast DDS 3, of Kilted and later, has another name for it, and refuses a whole profile for
+    # one name that it does not know.
+    before_3 = environment.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy')
+    delay = 'nackResponseDelay' if before_3 else 'nack_response_delay'
+    text = template.read_text(encoding='utf-8').replace('SEGMENT_BYTES', str(segment))
+    data = text.replace(NACK_RESPONSE_DELAY, delay).encode()
+    name = f'dff_fastdds_{os.getuid()}_{zlib.crc32(data):08x}.xml'
+    path = Path(tempfile.gettempdir()) / name
+    write_atomically(path, data)
     return path
