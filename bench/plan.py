@@ -3,10 +3,10 @@
 """
 How well `dff plan` foretells: its times beside those of the lab, for 1 to 4 emulated devices.
 
-Step times are measured before the runs of each number of devices, on the machine that then
-emulates them; samples are made up, since times do not depend on them. The load of the machine is
-written down before every run: what others compute takes from the devices what they were promised.
-Needs root.
+Step times are measured right before each run, on the machine that then emulates the devices: how
+fast a machine is that others share changes within minutes. Samples are made up, since times do not
+depend on them. The load of the machine is written down before every run: what others compute takes
+from the devices what they were promised. Needs root.
 
     .dff/venv/bin/python bench/plan.py [--cpu 0.4] [--link 100mbit] [--devices 2 3 4]
 """
@@ -103,15 +103,14 @@ def _compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     measured: list[dict[str, Any]] = []
     for count in arguments.devices:
         devices = ['--devices', f'lab{arguments.cpu}x{count}', '--link', arguments.link]
-        # Anew each time: how fast a machine is that others share changes within minutes.
-        found = dff('plan', folder, *words, '--measure', *devices)
-        measured.append({'devices': count, 'times': found['times']})
-        for planned in found['candidates']:
-            schedule = planned['schedule']
-            once = schedule != 'sequential' or count == arguments.devices[0]
-            if schedule in arguments.schedules and once:
-                rows.append(_row(arguments, folder, planned, words, count))
-                sys.stderr.write(json.dumps(rows[-1]) + '\n')
+        for schedule in arguments.schedules:
+            if schedule == 'sequential' and count != arguments.devices[0]:
+                continue
+            found = dff('plan', folder, *words, '--measure', *devices)
+            measured.append({'devices': count, 'schedule': schedule, 'times': found['times']})
+            (planned,) = (each for each in found['candidates'] if each['schedule'] == schedule)
+            rows.append(_row(arguments, folder, planned, words, count))
+            sys.stderr.write(json.dumps(rows[-1]) + '\n')
     return {'measured': measured, 'runs': rows}
 
 
