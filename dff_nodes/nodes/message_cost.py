@@ -12,10 +12,10 @@ import json
 import sys
 import time
 from array import array
-from dataclasses import dataclass
 
 from dff_nodes.nodes.two_processes import MeasurementError, Place, ask_both, here
 from dff_nodes.runs.segment import CHUNK_BYTES
+from dff_nodes.schedules.step_times import MessageTimes
 
 SMALL_BYTES = 1000
 MESSAGES = 60
@@ -25,20 +25,12 @@ LIMIT_S = 40.0
 TOPIC = '/dff_message_cost'
 
 
-@dataclass(frozen=True)
-class MessageCost:
-    """Processor time of each side, s: the mean of sending and receiving."""
-
-    message: float
-    byte: float
-
-
-def measure_message_cost(place: Place = here) -> MessageCost:
+def measure_message_cost(place: Place = here) -> MessageTimes:
     """Let two processes send and receive; raises MeasurementError."""
     used = ask_both(__name__, [], place, 2 * LIMIT_S)
     small, large = (sum(side[place] for side in used) / 2 for place in (0, 1))
     per_byte = max(0.0, (large - small) / (CHUNK_BYTES - SMALL_BYTES))
-    return MessageCost(max(0.0, small - SMALL_BYTES * per_byte), per_byte)
+    return MessageTimes(max(0.0, small - SMALL_BYTES * per_byte), per_byte)
 
 
 def _main(side: str) -> None:
