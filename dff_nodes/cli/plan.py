@@ -193,7 +193,7 @@ def _messages() -> tuple[MessageTimes, MessageTimes, str] | None:
         from dff_nodes.lab.message_cost import measure_on_cable
         from dff_nodes.nodes.message_cost import measure_message_cost
         from dff_nodes.nodes.two_processes import MeasurementError
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         print(f'messages were not measured ({error}): they count for nothing', file=sys.stderr)
         return None
     try:
