@@ -125,13 +125,13 @@ def _measure(resolved: ResolvedRun, devices: list[PlannedDevice], mbit: float | 
     if over != 'cable' or mbit is None:
         return times
     tell(f'messages over a cable of {mbit:g} Mbit/s')
-    return replace(times, wire_shares=_wire_shares(resolved, devices, mbit))
+    return _with_flows(times, resolved, devices, mbit)
 
 
-def _wire_shares(
-    resolved: ResolvedRun, devices: list[PlannedDevice], mbit: float
-) -> dict[str, float]:
-    """Measure how much of a cable's rate it is that what travels takes."""
+def _with_flows(
+    times: StepTimes, resolved: ResolvedRun, devices: list[PlannedDevice], mbit: float
+) -> StepTimes:
+    """Measure what messages that follow each other take of a cable and of the processor."""
     from dff_nodes.lab.commands import LabError
     from dff_nodes.lab.message_cost import measure_flow_on_cable
     from dff_nodes.nodes.part_client import WINDOW
@@ -143,7 +143,7 @@ def _wire_shares(
     hops = [resolved.hop_bytes(layer, 'TRAIN', size) for layer in range(len(resolved.layers))]
     flows = ((ITEMS, max(hops), window), (PARTS, CHUNK_BYTES, WINDOW))
     cores = dict.fromkeys([None, *(device.profile.cpu for device in devices)])
-    shares = {}
+    shares, bytes_ = {}, {}
     for (what, count, under_way), cpu in itertools.product(flows, cores):
         name = wire_name(what, mbit, cpu)
         try:
@@ -152,7 +152,10 @@ def _wire_shares(
             print(f'{name} were not measured: {error}', file=sys.stderr)
             continue
         shares[name] = flow.apart * mbit * 1e6 / (8 * count)
-    return shares
+        if cpu is None:
+            # With each message goes a credit the other way.
+            bytes_[name] = max(0.0, flow.processor - 2 * times.far.message) / count
+    return replace(times, wire_shares=shares, wire_bytes=bytes_)
 
 
 def _quota_costs(

@@ -47,7 +47,7 @@ def show_times(times: StepTimes, path: str, stream: TextIO) -> None:
             f'{share} of a core': f'steps take {cost:.2f} times what the share lets expect'
             for share, cost in times.quota_costs.items()
         },
-        **{what: f'take {share:.2f} times' for what, share in times.wire_shares.items()},
+        **{what: _flow(times, what) for what in times.wire_shares},
         'kept in': path,
     }
     console.print(facts(console, named))
@@ -56,6 +56,13 @@ def show_times(times: StepTimes, path: str, stream: TextIO) -> None:
 
 def _message(times: MessageTimes) -> str:
     return f'{_milliseconds(times.message)} and {_milliseconds(1e6 * times.byte)} a MB'
+
+
+def _flow(times: StepTimes, what: str) -> str:
+    text = f'take {times.wire_shares[what]:.2f} times'
+    if what in times.wire_bytes:
+        text += f', and {_milliseconds(1e6 * times.wire_bytes[what])} a MB, each side'
+    return text
 
 
 def _milliseconds(seconds: float) -> str:

@@ -62,6 +62,10 @@ def predict(
     :param link_mbit: rate of every link, Mbit/s; None: that of each device's profile.
     """
     config = resolved.config
+    travels = PARTS if config.schedule.chapters else ITEMS
+    rates = [link_mbit or device.profile.link_mbit for device in devices]
+    mbit = min([rate for rate in rates if rate], default=None)
+    times = times.over_links(travels, mbit)
     model = StreamModel(resolved, times)
     if config.schedule.chapters:
         model = ChapterModel(resolved, times)
@@ -75,10 +79,8 @@ def predict(
     }
     desk = PlannedDevice(name=DESK, kind=DESK, profile=DeviceProfile(speed=1, cores=8))
     hosts[COORDINATOR] = _host(desk, times, link_mbit, used)
-    rates = [host.link_mbit for host in hosts.values() if host.link_mbit]
-    travels = PARTS if config.schedule.chapters else ITEMS
     shares = [device.profile.cpu for device in devices[:used] if device.profile.cpu]
-    share = times.wire_share(travels, min(rates, default=None), min(shares, default=None))
+    share = times.wire_share(travels, mbit, min(shares, default=None))
     cluster = Cluster(hosts, latency_s, share)
     seconds, busy = model.simulate(cluster)
     placed: dict[str, list[str]] = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,16 @@ class StepTimes:
     or parts, the rate, and the share of a core that each end has, as `items at 100 Mbit/s` or
     `parts at 100 Mbit/s between 0.4 of a core`
     """
+    wire_bytes: dict[str, float] = field(default_factory=dict)
+    """
+    processor time of each side for each byte, s, where one message follows the other over a link
+    of a rate; the key as in `wire_shares`. More than of single ones, as some of it is sent twice.
+    """
+
+    def over_links(self, what: str, mbit: float | None) -> StepTimes:
+        """Give the times where far messages are items, or parts, over links of a rate."""
+        byte = self.wire_bytes.get(wire_name(what, mbit)) if mbit else None
+        return self if byte is None else replace(self, far=replace(self.far, byte=byte))
 
     def wire_share(self, what: str, mbit: float | None, cpu: float | None = None) -> float:
         """Give the share of a link's rate, see `wire_shares`; ON_THE_WIRE if not measured."""

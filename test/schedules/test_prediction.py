@@ -141,6 +141,21 @@ def test_messages_between_busy_devices_take_more_of_a_link(
     assert found.epoch_seconds == pytest.approx(STEPS * share * 8 * count / 1e6, rel=0.15)
 
 
+def test_messages_that_follow_each_other_take_more_of_the_processor(
+    made_run: Callable[..., ResolvedRun],
+) -> None:
+    resolved = run_of(made_run, 'stream', epochs=20)
+    byte = STEP_S / resolved.hop_bytes(1, 'TRAIN', 8)
+    times = replace(
+        times_of(4), wire_bytes={'items at 1000 Mbit/s': byte, 'parts at 1000 Mbit/s': 9.0}
+    )
+    alone = predicted(resolved, times, 4)
+    found = predicted(resolved, times, 4, link_mbit=1000)
+    assert alone.epoch_seconds == pytest.approx(STEPS * STEP_S, rel=0.15)
+    # The layers in the middle take an item in and pass one on.
+    assert found.epoch_seconds == pytest.approx(STEPS * 3 * STEP_S, rel=0.15)
+
+
 def test_devices_that_are_too_many_have_no_node(made_run: Callable[..., ResolvedRun]) -> None:
     found = predicted(run_of(made_run, 'stream'), times_of(4), 6)
     assert [*found.hosts] == [DESK, 'pi0', 'pi1', 'pi2', 'pi3']
