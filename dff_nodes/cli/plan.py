@@ -199,16 +199,16 @@ def _messages() -> tuple[MessageTimes, MessageTimes, str] | None:
     except ModuleNotFoundError as error:
         print(f'messages were not measured ({error}): they count for nothing', file=sys.stderr)
         return None
-    try:
-        near = measure_message_cost()
-    except MeasurementError as error:
-        print(f'messages were not measured: {error}', file=sys.stderr)
+    found: dict[str, MessageTimes] = {}
+    for over, measure in (('cable', measure_on_cable), ('loopback', measure_message_cost)):
+        try:
+            found[over] = measure()
+        except (LabError, MeasurementError) as error:
+            print(f'messages were not measured over {over}: {error}', file=sys.stderr)
+    if not found:
         return None
-    try:
-        return measure_on_cable(), near, 'cable'
-    except (LabError, MeasurementError) as error:
-        print(f'messages were not measured over a cable: {error}', file=sys.stderr)
-        return near, near, 'loopback'
+    over, far = next(iter(found.items()))
+    return far, found.get('loopback', far), over
 
 
 def _plan(

@@ -144,7 +144,8 @@ def one_stream(*rules: str | dict[str, str]) -> list[dict[str, Any]]:
         {'type': 'conv', 'channels': 20, 'pool': 2, 'skip': 'carry', 'dropout': 0.1}
         | {'normalization': 'group', 'norm_groups': 4},
         {'type': 'conv', 'channels': 20, 'skip': 'add', 'order': 'activation_norm'},
-        {'type': 'torchvision', 'parts': ['layer2.0'], 'network': 'resnet18'},
+        {'type': 'torchvision', 'network': 'resnet18'}
+        | {'parts': ['stem', 'maxpool', 'layer1.0', 'layer2.0']},
         {
             'type': 'block',
             'parts': [
@@ -156,7 +157,6 @@ def one_stream(*rules: str | dict[str, str]) -> list[dict[str, Any]]:
         | {'optimizer': {'name': 'sgd', 'nesterov': True}, 'epochs': [0, 1]}
         | {'head_epochs': [0, 2]},
     ]
-    made[2]['channels'] = 64  # as resnet18's second stage takes
     return [layer | {'rule': rule} for layer, rule in zip(made, rules, strict=True)]
 
 
