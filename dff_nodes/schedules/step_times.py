@@ -97,7 +97,7 @@ class StepTimes:
     wire_bytes: dict[str, float] = field(default_factory=dict)
     """
     processor time of each side for each byte, s, where one message follows the other over a link
-    of a rate; the key as in `wire_shares`. Of large ones more than alone: some of it is sent twice.
+    of a rate; the key as in `wire_shares`. Of large ones more than alone: some is sent twice.
     """
 
     def over_links(self, what: str, mbit: float | None) -> StepTimes:
