@@ -12,7 +12,10 @@ and beside them a fifth by `sequential`. The speed-up is the steps of the four o
 one made in the same time: what the machine's speed does, and what the devices share of it, befalls
 both alike.
 
-    .dff/venv/bin/python bench/pff.py speedup [--units 784] [--chapters 60] [--cpu 0.35]
+    .dff/venv/bin/python bench/pff.py speedup [--side 28] [--chapters 60] [--cpu 0.35]
+
+Images are the middle of MNIST's, and layers have as many units as images have pixels unless told
+otherwise: a ring is as quick as its longest layer, so layers are alike.
 
 With --epochs-each above 1 a chapter has so many epochs, and workers compute what arrives at a
 layer once in a chapter (schedule.arrivals), the one of `sequential` too.
@@ -110,13 +113,13 @@ def speedup(arguments: argparse.Namespace) -> None:
     """Measure on emulated devices and save the figures."""
     rows = {}
     with tempfile.TemporaryDirectory(prefix='dff_bench_') as folder:
-        data = _few_digits(folder, arguments.samples)
+        data = _digits(folder, arguments.samples, arguments.side)
         for name in arguments.schedules:
             rows[name] = _beside_sequential(name, arguments, data)
             print(f'{name}: {rows[name]["speed_up"]:.2f} times', flush=True)
     chapters, layers = arguments.chapters, WORKERS
     settings = {
-        'network': f'784-{"-".join([str(arguments.units)] * layers)}',
+        'network': '-'.join(map(str, [arguments.side**2] + [arguments.units] * layers)),
         'rule': arguments.rule,
         'samples': arguments.samples,
         'moments': arguments.moments,
@@ -200,16 +203,20 @@ class Steps:
         return sum({row[1]: int(row[2]) + 1 for row in whole}.values())
 
 
-def _few_digits(folder: str, samples: int) -> str:
-    """Write the first samples of MNIST, so that evaluations take no time that counts."""
+def _digits(folder: str, samples: int, side: int) -> str:
+    """
+    Write the middle of MNIST's first samples.
+
+    Few of the test set, so that evaluations take no time that counts.
+    """
     whole = load_dataset(DataConfig(dataset='mnist'))
-    path = Path(folder) / 'few.npz'
-    few = {'train': samples, 'test': TEST_SAMPLES}
-    arrays = {
-        f'{axis}_{split}': getattr(whole, f'{axis}_{split}')[:count].numpy()
-        for split, count in few.items()
-        for axis in 'xy'
-    }
+    path = Path(folder) / 'digits.npz'
+    first = (whole.x_train.shape[1] - side) // 2
+    middle = slice(first, first + side)
+    arrays = {}
+    for split, count in (('train', samples), ('test', TEST_SAMPLES)):
+        arrays[f'x_{split}'] = getattr(whole, f'x_{split}')[:count, middle, middle].numpy()
+        arrays[f'y_{split}'] = getattr(whole, f'y_{split}')[:count].numpy()
     np.savez(path, **arrays)
     return str(path)
 
@@ -273,7 +280,10 @@ def main() -> None:
     rows.add_argument('--seeds', type=int, nargs='+', default=[0])
     rows.set_defaults(run=accuracy)
     speed = verbs.add_parser('speedup')
-    speed.add_argument('--units', type=int, default=784)
+    speed.add_argument(
+        '--side', type=int, default=28, help='pixels of the middle that images are cut to'
+    )
+    speed.add_argument('--units', type=int, help="of each layer; default, an image's pixels")
     speed.add_argument('--rule', default='swish')
     speed.add_argument('--samples', type=int, default=12000)
     speed.add_argument('--batch', type=int, default=256)
@@ -287,6 +297,8 @@ def main() -> None:
     speed.add_argument('--name', default='pff_speedup', help='of the file in bench/results')
     speed.set_defaults(run=speedup)
     arguments = parser.parse_args()
+    if getattr(arguments, 'units', 0) is None:
+        arguments.units = arguments.side**2
     arguments.run(arguments)
 
 
