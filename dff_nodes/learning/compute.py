@@ -56,11 +56,18 @@ def prepare_torch(threads: int, device: torch.device, buffer_bytes: int = 0) -> 
     """
     Fix what decides the arithmetic of a process, and how it treats memory.
 
-    On the CPU a number of threads is enough; PyTorch's switch for deterministic algorithms
-    would load torch.compile's machinery there, 77 MB, for nothing.
+    To be called on the thread that computes: how it treats the smallest numbers is its own, and
+    that of the threads it starts. Those below 1e-38 become 0. Adam's means of weights that get no
+    gradient any more would never: by 0.9 times one of the last few numbers above 0 the nearest is
+    that number itself, and a processor takes a hundred times as long for each. After 400 epochs
+    they were 40 % of the fourth layer's, and took a sixth of all training time.
+
+    On the CPU a number of threads is enough besides; PyTorch's switch for deterministic
+    algorithms would load torch.compile's machinery there, 77 MB, for nothing.
 
     :param buffer_bytes: of the largest buffer that comes and goes with each batch.
     """
+    torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
     keep_buffers(buffer_bytes)
     if device.type == 'cuda':
