@@ -3,12 +3,15 @@
 """
 How well `dff plan` foretells: its times beside those of the lab, for 1 to 4 emulated devices.
 
-Step times are measured right before each run, on the machine that then emulates the devices: how
+Each schedule runs for a few epochs and for some more: what the longer run takes beyond the shorter
+is the time of so many epochs, without what a run needs to get going. Step times are measured right
+before both, on the machine that then emulates the devices: how
 fast a machine is that others share changes within minutes. Samples are made up, since times do not
 depend on them. The load of the machine is written down before every run: what others compute takes
 from the devices what they were promised. Needs root.
 
     .dff/venv/bin/python bench/plan.py [--cpu 0.4] [--link 100mbit] [--devices 2 3 4]
+                              [--epochs 4 12]
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,9 @@ def main() -> None:
     parser.add_argument('--devices', type=int, nargs='+', default=[2, 3, 4])
     parser.add_argument('--schedules', nargs='+', default=list(SCHEDULES), choices=SCHEDULES)
     parser.add_argument('--samples', type=int, default=8192)
-    parser.add_argument('--epochs', type=int, default=8)
+    parser.add_argument(
+        '--epochs', type=int, nargs=2, default=[4, 12], help='of the shorter and the longer run'
+    )
     parser.add_argument('--units', type=int, default=500)
     parser.add_argument('--layers', type=int, default=4)
     parser.add_argument('--name', default='plan', help='of the file in bench/results')
@@ -91,30 +95,34 @@ def _compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     settings = [
         'data.dataset=noise.npz',
         f'network={json.dumps(network)}',
-        f'training.epochs={arguments.epochs}',
         'training.batch_size=256',
         'training.negatives.mode=random',
         'stream.dtype=float16',
         'evaluation.train_samples=0',
-        f'evaluation.every_epochs={arguments.epochs}',
+        'evaluation.every_epochs=0',
     ]
     words = [word for each in settings for word in ('--set', each)]
     rows: list[dict[str, Any]] = []
     measured: list[dict[str, Any]] = []
     for count in arguments.devices:
-        devices = ['--devices', f'lab{arguments.cpu}x{count}', '--link', arguments.link]
         for schedule in arguments.schedules:
             if schedule == 'sequential' and count != arguments.devices[0]:
                 continue
-            found = dff('plan', folder, *words, '--measure', *devices)
+            devices = ['--devices', f'lab{arguments.cpu}x{count}', '--link', arguments.link]
+            runs, measure = [], ['--measure']
+            for epochs in arguments.epochs:
+                own = [*words, '--set', f'training.epochs={epochs}']
+                found = dff('plan', folder, *own, *measure, *devices)
+                measure = []  # both runs are foretold from the same times
+                (planned,) = (x for x in found['candidates'] if x['schedule'] == schedule)
+                runs.append(_run(arguments, folder, planned, own, count))
             measured.append({'devices': count, 'schedule': schedule, 'times': found['times']})
-            (planned,) = (each for each in found['candidates'] if each['schedule'] == schedule)
-            rows.append(_row(arguments, folder, planned, words, count))
+            rows.append(_row(schedule, runs, arguments.epochs))
             sys.stderr.write(json.dumps(rows[-1]) + '\n')
     return {'measured': measured, 'runs': rows}
 
 
-def _row(
+def _run(
     arguments: argparse.Namespace,
     folder: Path,
     planned: dict[str, Any],
@@ -122,15 +130,13 @@ def _row(
     devices: int,
 ) -> dict[str, Any]:
     """One run: foretold, measured, and the load of the machine."""
-    load, began = os.getloadavg()[0], time.monotonic()
+    load = os.getloadavg()[0]
     lab = ['--cpu', arguments.cpu, '--link', arguments.link]
     result = in_the_lab(folder, planned['schedule'], planned, [*words, *lab])
     return {
-        'schedule': planned['schedule'],
         'devices': 1 if planned['schedule'] == 'sequential' else devices,
         'predicted_s': planned['seconds'],
         'measured_s': result['seconds'],
-        'predicted_over_measured': planned['seconds'] / result['seconds'],
         'predicted_bytes': planned['bytes'],
         'measured_bytes': sum(result['wire_bytes'].values())
         + sum(result.get('goodness_bytes', {}).values()),
@@ -140,7 +146,24 @@ def _row(
         'cpu_s': {host: used['cpu_seconds'] for host, used in result['lab']['devices'].items()},
         'load_before': load,
         'load_after': os.getloadavg()[0],
-        'wall_s': time.monotonic() - began,
+    }
+
+
+def _row(schedule: str, runs: list[dict[str, Any]], epochs: list[int]) -> dict[str, Any]:
+    """Time of an epoch, foretold and measured, from a shorter and a longer run."""
+    short, long = runs
+    more = epochs[1] - epochs[0]
+    predicted, measured = (
+        (long[key] - short[key]) / more for key in ('predicted_s', 'measured_s')
+    )
+    return {
+        'schedule': schedule,
+        'devices': long['devices'],
+        'predicted_epoch_s': predicted,
+        'measured_epoch_s': measured,
+        'predicted_over_measured': predicted / measured,
+        'of_whole_runs': [each['predicted_s'] / each['measured_s'] for each in runs],
+        'runs': runs,
     }
 
 
