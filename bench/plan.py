@@ -5,10 +5,10 @@ How well `dff plan` foretells: its times beside those of the lab, for 1 to 4 emu
 
 Each schedule runs for a few epochs and for some more: what the longer run takes beyond the shorter
 is the time of so many epochs, without what a run needs to get going. Step times are measured right
-before both, on the machine that then emulates the devices: how
-fast a machine is that others share changes within minutes. Samples are made up, since times do not
-depend on them. The load of the machine is written down before every run: what others compute takes
-from the devices what they were promised. Needs root.
+before both, on the machine that then emulates the devices: how fast a machine is that others share
+changes within minutes. Samples are made up, since times do not depend on them. The load of the
+machine is written down before every run: what others compute takes from the devices what they were
+promised. Needs root.
 
     .dff/venv/bin/python bench/plan.py [--cpu 0.4] [--link 100mbit] [--devices 2 3 4]
                               [--epochs 4 12]
