@@ -71,13 +71,15 @@ def picked(batches: list[Batch], places: Tensor) -> Batch:
         parts = [getattr(each, name) for each in batches]
         if parts[0] is None:
             return None
+        device = parts[0].device
+        # index_select and index_copy_ copy whole rows, which indexing by a tensor does not.
         if len(parts) == 1:
-            return parts[0].index_select(0, places)
+            return parts[0].index_select(0, places.to(device))
         taken = parts[0].new_empty((len(places), *parts[0].shape[1:]))
         for index, part in enumerate(parts):
             here = (batch == index).nonzero().squeeze(1)
-            # Copies whole rows: in half the time of indexing by a tensor.
-            taken.index_copy_(0, here, part.index_select(0, place[here]))
+            rows_here = part.index_select(0, place[here].to(device))
+            taken.index_copy_(0, here.to(device), rows_here)
         return taken
 
     return Batch(rows('positive'), rows('negative'), rows('labels'), rows('negative_labels'))

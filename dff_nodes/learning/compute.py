@@ -59,8 +59,8 @@ def prepare_torch(threads: int, device: torch.device, buffer_bytes: int = 0) -> 
     To be called on the thread that computes: how it treats the smallest numbers is its own, and
     that of the threads it starts. Those below 1e-38 become 0. Adam's means of weights that get no
     gradient any more would never: by 0.9 times one of the last few numbers above 0 the nearest is
-    that number itself, and a processor takes a hundred times as long for each. After 400 epochs
-    they were 40 % of the fourth layer's, and took a sixth of all training time.
+    that number itself, and a processor takes many times as long for each. After 400 epochs of a
+    small network they were 40 % of the fourth layer's, and took a sixth of all training time.
 
     On the CPU a number of threads is enough besides; PyTorch's switch for deterministic
     algorithms would load torch.compile's machinery there, 77 MB, for nothing.
