@@ -6,11 +6,25 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _smallest_numbers_are_numbers() -> Iterator[None]:
+    """Hypothesis draws them; what computes lets them become 0 on its thread (prepare_torch)."""
+    _keep_smallest_numbers()
+    yield
+    _keep_smallest_numbers()
+
+
+def _keep_smallest_numbers() -> None:
+    if (torch := sys.modules.get('torch')) is not None:
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope='session')
