@@ -56,18 +56,14 @@ def prepare_torch(threads: int, device: torch.device, buffer_bytes: int = 0) -> 
     """
     Fix what decides the arithmetic of a process, and how it treats memory.
 
-    To be called on the thread that computes: how it treats the smallest numbers is its own, and
-    that of the threads it starts. Those below 1e-38 become 0. Adam's means of weights that get no
-    gradient any more would never: by 0.9 times one of the last few numbers above 0 the nearest is
-    that number itself, and a processor takes many times as long for each. After 400 epochs of a
-    small network they were 40 % of the fourth layer's, and took a sixth of all training time.
+    To be called on the thread that computes, see `smallest_become_zero`.
 
     On the CPU a number of threads is enough besides; PyTorch's switch for deterministic
     algorithms would load torch.compile's machinery there, 77 MB, for nothing.
 
     :param buffer_bytes: of the largest buffer that comes and goes with each batch.
     """
-    torch.set_flush_denormal(True)
+    smallest_become_zero()
     torch.set_num_threads(threads)
     keep_buffers(buffer_bytes)
     if device.type == 'cuda':
@@ -76,6 +72,19 @@ def prepare_torch(threads: int, device: torch.device, buffer_bytes: int = 0) -> 
         torch.utils.deterministic.fill_uninitialized_memory = False
         # float32 is to mean float32: cuDNN would take 10 of its 23 bits for convolutions.
         torch.backends.cudnn.allow_tf32 = False
+
+
+def smallest_become_zero() -> None:
+    """
+    Let numbers below 1e-38 become 0 on this thread, and on those that it starts from now on.
+
+    Adam's means of weights that get no gradient any more would never: by 0.9 times one of the last
+    few numbers above 0 the nearest is that number itself, and a processor takes many times as long
+    for each. After 400 epochs of a small network they were 40 % of the fourth layer's, and took a
+    sixth of all training time. Every thread whose arithmetic a run's result depends on does it,
+    in nodes and in the reference, or they would not be the same bits.
+    """
+    torch.set_flush_denormal(True)
 
 
 def warm_up() -> None:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from dff_msgs import msg
 
+from dff_nodes.learning.compute import smallest_become_zero
 from dff_nodes.nodes import messages, qos
 from dff_nodes.nodes.link import IncomingLink, OutgoingLink, Rewound
 from dff_nodes.nodes.participant import PAUSED, Participant
@@ -112,6 +113,7 @@ class CoordinatorNode(RunHost):
     # ---- the worker thread ---------------------------------------------------------------
 
     def _work(self) -> None:
+        smallest_become_zero()  # it chooses negatives from the layers' scores
         self._await_layers()
         self._publish_config(msg.RunConfig.RUNNING)
         while True:
