@@ -224,11 +224,14 @@ class MeanGoodnessRule(Rule):
     """
     Cross-entropy over the means of one group of channels per class, DeeperForward (ICLR 2025).
 
-    What passes on is normalised within each group, so that goodness is taken out of it.
+    What passes on is normalised within each group, so that goodness is taken out of it. Published
+    with temperature 1, where the means grow with the weights; with an optimizer that keeps the
+    norm of the weights, as muon does, a lower one lets them be sure of a class.
     """
 
     name: Literal['mean_goodness'] = 'mean_goodness'
     implementation = 'dff_nodes.learning.rules.channel_groups:MeanGoodness'
+    temperature: float = Field(1.0, gt=0, le=100, description='of the means')
 
 
 class SpatialGoodnessRule(Rule):

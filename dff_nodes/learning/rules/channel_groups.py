@@ -72,7 +72,8 @@ class MeanGoodness(_ChannelGroups):
 
     def goodness(self, output: Tensor) -> Tensor:
         """Mean, so that units that are silent still have a gradient before their ReLU."""
-        return in_groups(output, self.setting.classes).mean(2)
+        means = in_groups(output, self.setting.classes).mean(2)
+        return means / self.setting.rule.temperature
 
     def passed(self, output: Tensor) -> Tensor:
         """Bring each group to mean 0 and variance 1, for every sample."""
