@@ -174,14 +174,16 @@ def _quota_costs(
         if times.quota_cost(cpu, 1) is not None:
             continue
         alike = sum(device.profile.cpu == cpu for device in devices)
-        for count in sorted({1, alike}):
-            tell(f'steps on {count} devices with {cpu:g} of a core')
+        most = -(-len(resolved.layers) // len(devices))
+        for count, nodes in sorted({(1, 1), (alike, 1), (alike, most)}):
+            of_each = f', {nodes} nodes each' if nodes > 1 else ''
+            tell(f'steps on {count} devices with {cpu:g} of a core{of_each}')
             try:
-                seconds = measure_shared_step(resolved, cpu, count)
+                seconds = measure_shared_step(resolved, cpu, count, nodes)
             except LabError as error:
                 print(f'what that share costs was not measured: {error}', file=sys.stderr)
                 break
-            costs[share_name(cpu, count)] = seconds / times.training_step
+            costs[share_name(cpu, count, nodes)] = seconds / times.training_step
     return costs
 
 

@@ -8,7 +8,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,19 +90,16 @@ class StepMeasurement:
     def _draw(self) -> None:
         self.batches.batch(0, 0)
 
-    def training_steps(self) -> Callable[[], None]:
-        """Give what takes a training step of every layer."""
-        steps, arriving = [], self._arriving_at_first()['train']
-        for index in range(len(self.resolved.layers)):
+    def training_steps(self, layers: Sequence[int]) -> list[Callable[[], object]]:
+        """Give what takes a training step of each of these layers."""
+        steps: list[Callable[[], object]] = []
+        arriving = self._arriving_at_first()['train']
+        for index in range(max(layers) + 1):
             layer = make_layer(self.resolved, index, self.device)
-            steps.append(partial(layer.train, arriving))
-            arriving = steps[-1]()[0]
-
-        def take() -> None:
-            for step in steps:
-                step()
-
-        return take
+            if index in layers:
+                steps.append(partial(layer.train, arriving))
+            arriving = layer.train(arriving)[0]
+        return steps
 
     def _arriving_at_first(self) -> dict[str, Batch]:
         """One batch of each kind as layer 0 takes it, and a block."""

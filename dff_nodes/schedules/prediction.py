@@ -74,7 +74,7 @@ def predict(
     speeds = [_speed(device, times, used) for device in devices]
     homes = spread(model.loads(), speeds)
     hosts = {
-        name: _host(devices[home], times, link_mbit, used)
+        name: _host(devices[home], times, link_mbit, used, homes.count(home))
         for name, home in zip(names, homes, strict=True)
     }
     desk = PlannedDevice(name=DESK, kind=DESK, profile=DeviceProfile(speed=1, cores=8))
@@ -89,16 +89,19 @@ def predict(
     return Prediction(config.schedule.name, seconds, config.training.epochs, placed, busy)
 
 
-def _speed(device: PlannedDevice, times: StepTimes, used: int) -> float:
+def _speed(device: PlannedDevice, times: StepTimes, used: int, nodes: int = 1) -> float:
     """Speed of a node there, less what its share of the processor costs (where measured)."""
-    return device.profile.node_speed() / (times.quota_cost(device.profile.cpu, used) or 1.0)
+    cost = times.quota_cost(device.profile.cpu, used, nodes)
+    return device.profile.node_speed() / (cost or 1.0)
 
 
-def _host(device: PlannedDevice, times: StepTimes, link_mbit: float | None, used: int) -> Host:
+def _host(
+    device: PlannedDevice, times: StepTimes, link_mbit: float | None, used: int, nodes: int = 1
+) -> Host:
     profile = device.profile
     return Host(
         name=device.name,
-        speed=_speed(device, times, used),
+        speed=_speed(device, times, used, nodes),
         places=profile.places(times.threads),
         link_mbit=link_mbit or profile.link_mbit,
     )

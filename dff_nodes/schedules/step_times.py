@@ -15,7 +15,7 @@ from dff_nodes.runs.atomic import write_atomically
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.resolve import ResolvedRun
 
-VERSION = 4
+VERSION = 5
 """of what is measured and how; files of another are measured anew"""
 ON_THE_WIRE = 1.2
 """
@@ -83,9 +83,9 @@ class StepTimes:
     """over what far ones were measured: cable, loopback; nothing: they count for nothing"""
     quota_costs: dict[str, float] = field(default_factory=dict)
     """
-    of devices that may use a share of a core only, so many at once (the key, as `0.4x3`): the time
-    of their steps against that of a core which is slower by that share. They are stopped over and
-    over, find their caches cold, and share this machine's memory.
+    of devices that may use a share of a core only, so many at once with so many nodes each (the
+    key, see `share_name`): the time of their steps against that of a core which is slower by that
+    share. They are stopped over and over, find their caches cold, and share this machine's memory.
     """
 
     wire_shares: dict[str, float] = field(default_factory=dict)
@@ -122,21 +122,24 @@ class StepTimes:
         """A training step of all layers, one after the other, s."""
         return sum(layer.train for layer in self.layers)
 
-    def quota_cost(self, cpu: float | None, devices: int) -> float | None:
+    def quota_cost(self, cpu: float | None, devices: int, nodes: int = 1) -> float | None:
         """
         Give the cost of a device's share of the processor where so many compute at once.
 
-        :returns: of the nearest number that was measured; None if none was.
+        :param nodes: that each of the devices has.
+        :returns: of the nearest numbers that were measured, nodes first; None if none were.
         """
         if cpu is None or cpu >= self.threads:
             return 1.0
-        share = f'{cpu:g}x'
-        found = {
-            int(name.removeprefix(share)): cost
-            for name, cost in self.quota_costs.items()
-            if name.startswith(share)
-        }
-        return found[min(found, key=lambda count: abs(count - devices))] if found else None
+        found: dict[tuple[int, int], float] = {}
+        for name, cost in self.quota_costs.items():
+            share, _, rest = name.partition('x')
+            if share == f'{cpu:g}':
+                count, _, each = rest.partition(' of ')
+                found[int(each.split()[0]) if each else 1, int(count)] = cost
+        if not found:
+            return None
+        return found[min(found, key=lambda at: (abs(at[0] - nodes), abs(at[1] - devices)))]
 
     def as_dict(self) -> dict[str, Any]:
         """Give the times as JSON can hold them."""
@@ -150,9 +153,9 @@ class StepTimes:
         return StepTimes(**(tree | messages | {'layers': layers}))
 
 
-def share_name(cpu: float, devices: int) -> str:
-    """Name devices with a share of the processor, as a key of JSON."""
-    return f'{cpu:g}x{devices}'
+def share_name(cpu: float, devices: int, nodes: int = 1) -> str:
+    """Name devices with a share of the processor as a key of JSON: `0.4x3`, `0.4x2 of 2 nodes`."""
+    return f'{cpu:g}x{devices}' + (f' of {nodes} nodes' if nodes > 1 else '')
 
 
 def wire_name(what: str, mbit: float, cpu: float | None = None) -> str:

@@ -26,9 +26,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> ResolvedRun:
     return resolve(config, read_facts(config.data))
 
 
-@pytest.mark.parametrize('devices', [1, 3])
-def test_a_step_is_timed_on_devices_at_once(small: ResolvedRun, devices: int) -> None:
-    assert 0 < measure_shared_step(small, 0.1, devices) < 5
+@pytest.mark.parametrize(('devices', 'nodes'), [(1, 1), (3, 1), (2, 2)])
+def test_steps_are_timed_on_devices_at_once(small: ResolvedRun, devices: int, nodes: int) -> None:
+    assert 0 < measure_shared_step(small, 0.1, devices, nodes) < 5
 
 
 def test_without_control_groups_it_is_an_error(

@@ -69,6 +69,12 @@ def test_a_share_of_the_processor_costs_more_than_its_being_a_share(
         for each in (times, costly)
     ]
     assert together[1] == pytest.approx(1.5 * together[0]), 'four compute at once'
+    in_pairs = replace(costly, quota_costs=costly.quota_costs | {'0.4x4 of 2 nodes': 1.8})
+    paired = [
+        predict(stream, each, devices_of(2, cpu=0.4), None, latency_s=0.0).seconds
+        for each in (times, in_pairs)
+    ]
+    assert paired[1] == pytest.approx(1.8 * paired[0]), 'two nodes of a device stop each other'
     whole = predict(resolved, costly, devices_of(1, cpu=1), None, latency_s=0.0)
     assert whole.seconds == pytest.approx(0.4 * alone.seconds)
 
