@@ -15,16 +15,20 @@ from dff_nodes.runs.rules import ChannelCompetitionRule
 EPSILON = 1e-5
 
 
-def in_groups(output: Tensor, classes: int) -> Tensor:
-    """Neighbouring channels are a group: [samples, classes, channels of one * pixels]."""
-    if output.dim() == 2:
-        return output.unflatten(1, (classes, -1))
-    return output.unflatten(1, (classes, output.shape[1] // classes)).flatten(2)
+def group_means(output: Tensor, classes: int) -> Tensor:
+    """
+    Average over groups of neighbouring channels: float32 [samples, classes].
+
+    :param output: [samples, channels], or maps with their channels last in memory.
+    """
+    # Pixels first: channels of a group lie beside each other, and the maps stay as they lie.
+    channels = output.mean((2, 3)) if output.dim() == 4 else output
+    return channels.unflatten(1, (classes, -1)).mean(2)
 
 
 def mean_squares(output: Tensor, classes: int) -> Tensor:
     """Goodness of each group: float32 [samples, classes]."""
-    return in_groups(output, classes).square().mean(2)
+    return group_means(output.square(), classes)
 
 
 def channel_competition(setting: Setting[ChannelCompetitionRule]) -> LocalRule:
@@ -72,13 +76,12 @@ class MeanGoodness(_ChannelGroups):
 
     def goodness(self, output: Tensor) -> Tensor:
         """Mean, so that units that are silent still have a gradient before their ReLU."""
-        means = in_groups(output, self.setting.classes).mean(2)
-        return means / self.setting.rule.temperature
+        return group_means(output, self.setting.classes) / self.setting.rule.temperature
 
     def passed(self, output: Tensor) -> Tensor:
         """Bring each group to mean 0 and variance 1, for every sample."""
-        groups = in_groups(output, self.setting.classes)
-        mean = groups.mean(2, keepdim=True)
-        variance = groups.var(2, keepdim=True, unbiased=False)
+        groups = output.movedim(1, -1).unflatten(-1, (self.setting.classes, -1))
+        own = [place for place in range(1, groups.dim()) if place != groups.dim() - 2]
+        variance, mean = torch.var_mean(groups, own, correction=0, keepdim=True)
         normal = (groups - mean) * torch.rsqrt(variance + EPSILON)
-        return normal.view_as(output)
+        return normal.flatten(-2).movedim(-1, 1)
