@@ -104,6 +104,32 @@ def test_dropout_is_of_what_passes_on_and_differs_from_step_to_step() -> None:
 
 
 @pytest.mark.parametrize(
+    'rule',
+    [
+        'block_goodness',
+        'cascade',
+        'channel_competition',
+        'contrastive',
+        'mean_goodness',
+        'pred_sim',
+        'prototype',
+        'reconstruct',
+        'spatial_goodness',
+    ],
+)
+def test_gradients_come_in_the_order_in_which_maps_lie_in_memory(rule: str) -> None:
+    """Batch normalisation takes several times as long for another order than its input's."""
+    (layer,) = layers(CONV | {'rule': rule, 'channels': 20, 'order': 'activation_norm'})
+    found: list[tuple[torch.Tensor, ...]] = []
+    last = list(layer.body.modules())[-1]
+    last.register_full_backward_hook(lambda _module, _inputs, outputs: found.append(outputs))
+    layer.train(first_batch())
+    assert isinstance(last, torch.nn.BatchNorm2d)
+    (gradient,) = found[-1]
+    assert gradient.is_contiguous(memory_format=torch.channels_last), gradient.stride()
+
+
+@pytest.mark.parametrize(
     'config',
     [
         CONV | {'rule': 'mean_goodness', 'channels': 20},
