@@ -3,12 +3,13 @@
 """
 How well `dff plan` foretells: its times beside those of the lab, for 1 to 4 emulated devices.
 
-Each schedule runs for a few epochs and for some more: what the longer run takes beyond the shorter
-is the time of so many epochs, without what a run needs to get going. Step times are measured right
-before both, on the machine that then emulates the devices: how fast a machine is that others share
-changes within minutes. Samples are made up, since times do not depend on them. The load of the
-machine is written down before every run: what others compute takes from the devices what they were
-promised. Needs root.
+Each schedule runs for a few epochs and for some more: what the longer run takes beyond the
+shorter is the time of so many epochs, without what a run needs to get going. Step times are
+measured right before both and right after, on the machine that emulates the devices meanwhile, and
+the mean of what either foretells counts: how fast a machine is that others share changes within
+minutes. Samples are made up, since times do not depend on them. The load of the machine is written
+down before every run: what others compute takes from the devices what they were promised. Needs
+root.
 
     .dff/venv/bin/python bench/plan.py [--cpu 0.4] [--link 100mbit] [--devices 2 3 4]
                               [--epochs 4 12]
@@ -92,7 +93,7 @@ def main() -> None:
 def _compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     make_samples(folder / 'noise.npz', arguments.samples)
     network = [{'units': arguments.units}] * arguments.layers
-    settings = [
+    common = [
         'data.dataset=noise.npz',
         f'network={json.dumps(network)}',
         'training.batch_size=256',
@@ -101,25 +102,49 @@ def _compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         'evaluation.train_samples=0',
         'evaluation.every_epochs=0',
     ]
-    words = [word for each in settings for word in ('--set', each)]
+    words = [word for each in common for word in ('--set', each)]
     rows: list[dict[str, Any]] = []
     measured: list[dict[str, Any]] = []
     for count in arguments.devices:
         for schedule in arguments.schedules:
             if schedule == 'sequential' and count != arguments.devices[0]:
                 continue
-            devices = ['--devices', f'lab{arguments.cpu}x{count}', '--link', arguments.link]
-            runs, measure = [], ['--measure']
-            for epochs in arguments.epochs:
-                own = [*words, '--set', f'training.epochs={epochs}']
-                found = dff('plan', folder, *own, *measure, *devices)
-                measure = []  # both runs are foretold from the same times
-                (planned,) = (x for x in found['candidates'] if x['schedule'] == schedule)
-                runs.append(_run(arguments, folder, planned, own, count))
-            measured.append({'devices': count, 'schedule': schedule, 'times': found['times']})
-            rows.append(_row(schedule, runs, arguments.epochs))
-            sys.stderr.write(json.dumps(rows[-1]) + '\n')
+            row, times = _measured_row(arguments, folder, schedule, count, words)
+            measured.append({'devices': count, 'schedule': schedule, 'times': times})
+            rows.append(row)
+            sys.stderr.write(json.dumps(row) + '\n')
     return {'measured': measured, 'runs': rows}
+
+
+def _measured_row(
+    arguments: argparse.Namespace, folder: Path, schedule: str, count: int, words: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A schedule on so many devices, and the times that it is foretold from."""
+    devices = ['--devices', f'lab{arguments.cpu}x{count}', '--link', arguments.link]
+    settings = [[*words, '--set', f'training.epochs={n}'] for n in arguments.epochs]
+    before, times_before = _foretold(folder, schedule, settings, devices)
+    runs = [
+        _run(arguments, folder, planned, own, count)
+        for planned, own in zip(before, settings, strict=True)
+    ]
+    after, times_after = _foretold(folder, schedule, settings, devices)
+    for run, planned in zip(runs, after, strict=True):
+        run['predicted_s_after'] = planned['seconds']
+        run['predicted_s'] = (run['predicted_s_before'] + planned['seconds']) / 2
+    times = {'before': times_before, 'after': times_after}
+    return _row(schedule, runs, arguments.epochs), times
+
+
+def _foretold(
+    folder: Path, schedule: str, runs: list[list[str]], devices: list[str]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Measure once; give what is foretold of each run, and the times that were measured."""
+    found = [
+        dff('plan', folder, *words, *devices, *(['--measure'] if place == 0 else []))
+        for place, words in enumerate(runs)
+    ]
+    planned = [next(x for x in each['candidates'] if x['schedule'] == schedule) for each in found]
+    return planned, found[0]['times']
 
 
 def _run(
@@ -135,7 +160,7 @@ def _run(
     result = in_the_lab(folder, planned['schedule'], planned, [*words, *lab])
     return {
         'devices': 1 if planned['schedule'] == 'sequential' else devices,
-        'predicted_s': planned['seconds'],
+        'predicted_s_before': planned['seconds'],
         'measured_s': result['seconds'],
         'predicted_bytes': planned['bytes'],
         'measured_bytes': sum(result['wire_bytes'].values())
