@@ -44,7 +44,7 @@ def show_times(times: StepTimes, path: str, stream: TextIO) -> None:
         'message': f'{_message(times.far)}, each side, measured over {times.messages}',
         'message within a device': f'{_message(times.near)}, each side',
         **{
-            f'{share} of a core': f'steps take {cost:.2f} times what the share lets expect'
+            f'devices {share}': f'steps take {cost:.2f} times what the share lets expect'
             for share, cost in times.quota_costs.items()
         },
         **{what: _flow(times, what) for what in times.wire_shares},

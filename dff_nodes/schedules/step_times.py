@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ bytes on a cable for each byte of payload: headers, and what Fast DDS sends agai
 its way; in the lab at 100 Mbit/s 1.14 (parts) to 1.28 (activations) were counted
 """
 ITEMS, PARTS = 'items', 'parts'
+SHARE = re.compile(r'(?P<cpu>.+)x(?P<devices>\d+)( of (?P<nodes>\d+) nodes)?')
+"""what `share_name` gives"""
 
 
 @dataclass(frozen=True)
@@ -133,10 +136,9 @@ class StepTimes:
             return 1.0
         found: dict[tuple[int, int], float] = {}
         for name, cost in self.quota_costs.items():
-            share, _, rest = name.partition('x')
-            if share == f'{cpu:g}':
-                count, _, each = rest.partition(' of ')
-                found[int(each.split()[0]) if each else 1, int(count)] = cost
+            share = SHARE.fullmatch(name)
+            if share and share['cpu'] == f'{cpu:g}':
+                found[int(share['nodes'] or 1), int(share['devices'])] = cost
         if not found:
             return None
         return found[min(found, key=lambda at: (abs(at[0] - nodes), abs(at[1] - devices)))]
