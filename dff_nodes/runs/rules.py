@@ -188,7 +188,8 @@ class ChannelCompetitionRule(HeadRule):
 
     What passes on is the output as it is: let the layer normalise it (activation_norm). The
     published softmax predictor sees all pixels (head_inputs) of the last layer, and learns on
-    when that has stopped (`head_epochs` of the layer).
+    when that has stopped (`head_epochs` of the layer). Published with temperature 1: squares of
+    normalised channels are 1 on average, and get as sure of a class as their learned scale grows.
     """
 
     name: Literal['channel_competition'] = 'channel_competition'
@@ -198,6 +199,7 @@ class ChannelCompetitionRule(HeadRule):
         description='goodness: the groups themselves answer; softmax: a linear read-out, no '
         'gradient of which reaches the layer',
     )
+    temperature: float = Field(1.0, gt=0, le=100, description='of the mean squares')
 
     @model_validator(mode='after')
     def _a_head_has_a_predictor(self) -> ChannelCompetitionRule:

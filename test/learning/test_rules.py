@@ -113,20 +113,26 @@ def test_channel_groups(name: str, power: int) -> None:
     assert torch.allclose(scores, groups.T.log_softmax(1))
 
 
-def test_the_means_of_channel_groups_have_a_temperature() -> None:
+@pytest.mark.parametrize(('name', 'power'), [('channel_competition', 2), ('mean_goodness', 1)])
+def test_channel_groups_have_a_temperature(name: str, power: int) -> None:
     output = maps()
-    plain, sure = (made_rule('mean_goodness', (4, 4, 6), temperature=t) for t in (1.0, 0.1))
+    plain, sure = (made_rule(name, (4, 4, 6), temperature=t) for t in (1.0, 0.1))
     loss, scores = sure.loss(step_of(output, LABELS))
-    means = torch.stack([output[:, 2 * k : 2 * k + 2].mean((1, 2, 3)) for k in range(3)]).T
-    assert torch.allclose(scores, (10 * means).log_softmax(1), atol=1e-5)
-    assert torch.allclose(loss, cross_entropy_by_hand(10 * means, LABELS))
+    groups = torch.stack(
+        [output[:, 2 * k : 2 * k + 2].pow(power).mean((1, 2, 3)) for k in range(3)]
+    ).T
+    assert torch.allclose(scores, (10 * groups).log_softmax(1), atol=1e-5)
+    assert torch.allclose(loss, cross_entropy_by_hand(10 * groups, LABELS))
     assert torch.equal(sure.scores(output), scores)
     assert torch.equal(sure.passed(output), plain.passed(output)), 'it changes the answer only'
 
 
 def test_channel_competition_may_have_a_read_out_that_answers() -> None:
-    rule = made_rule('channel_competition', (4, 4, 6), predictor='softmax', head_inputs=96)
-    plain, output = made_rule('channel_competition', (4, 4, 6)), maps().requires_grad_()
+    plain, rule = (
+        made_rule('channel_competition', (4, 4, 6), temperature=0.5, **settings)
+        for settings in ({}, {'predictor': 'softmax', 'head_inputs': 96})
+    )
+    output = maps().requires_grad_()
     assert rule.head.in_features == 96, 'all pixels'
     loss, scores = rule.loss(step_of(output, LABELS))
     competition, _ = plain.loss(step_of(output, LABELS))

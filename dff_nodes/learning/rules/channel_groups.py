@@ -26,16 +26,16 @@ def group_means(output: Tensor, classes: int) -> Tensor:
     return channels.unflatten(1, (classes, -1)).mean(2)
 
 
-def mean_squares(output: Tensor, classes: int) -> Tensor:
-    """Goodness of each group: float32 [samples, classes]."""
-    return group_means(output.square(), classes)
-
-
 def channel_competition(setting: Setting[ChannelCompetitionRule]) -> LocalRule:
     """See runs.rules.ChannelCompetitionRule."""
     if setting.rule.predictor == 'softmax':
         return ReadCompetition(setting)
     return ChannelCompetition(setting)
+
+
+def competing_squares(output: Tensor, setting: Setting[ChannelCompetitionRule]) -> Tensor:
+    """Mean squares of the groups over the temperature: float32 [samples, classes]."""
+    return group_means(output.square(), setting.classes) / setting.rule.temperature
 
 
 class _ChannelGroups(LocalRule):
@@ -60,7 +60,7 @@ class ChannelCompetition(_ChannelGroups):
 
     def goodness(self, output: Tensor) -> Tensor:
         """See _ChannelGroups.goodness."""
-        return mean_squares(output, self.setting.classes)
+        return competing_squares(output, self.setting)
 
 
 class ReadCompetition(ReadoutRule):
@@ -68,7 +68,7 @@ class ReadCompetition(ReadoutRule):
 
     def own_loss(self, step: Step) -> Tensor:
         """See ReadoutRule.own_loss."""
-        return cross_entropy(mean_squares(step.output, self.setting.classes), step.labels)
+        return cross_entropy(competing_squares(step.output, self.setting), step.labels)
 
 
 class MeanGoodness(_ChannelGroups):
