@@ -27,7 +27,7 @@ from dff_nodes.runs.run_folder import RunFolder
 LAST_WORD_S = 3.0
 """for which a node that fails stays until it is heard"""
 LISTEN_BEATS = 1.5
-"""heartbeats within which another node of the same place must be heard"""
+"""heartbeats, since the run is known, in which another node of the same place must be heard"""
 
 
 class RunMember(Participant):
@@ -69,6 +69,9 @@ class RunMember(Participant):
         )
         self.incarnation = 0
         self._pending: msg.RunConfig | None = None
+        self._pending_s = 0.0
+        self._twin: msg.LayerStatus | None = None
+        self._twin_heard_s = 0.0
         self.resolved: ResolvedRun | None = None
         warm_up()
         self.base_rss_mb = rss_mb()
@@ -83,7 +86,6 @@ class RunMember(Participant):
         self.create_subscription(msg.LayerStatus, 'status', self._on_status, qos.STATUS)
         self.create_subscription(msg.RunConfig, 'config', self._on_config, qos.LATCHED)
         self.create_timer(self.heartbeat_s, self._beat)
-        self._created_s = time.monotonic()
 
     # ---- what each kind of node adds -------------------------------------------------------
 
@@ -126,7 +128,7 @@ class RunMember(Participant):
         self._coordinator_heard_s = time.monotonic()
         if message.phase != msg.RunConfig.RUNNING:
             self._on_end(message)
-        elif self.resolved is None and not self._must_listen_first(message):
+        elif self.resolved is None and not self.error and not self._must_listen_first(message):
             try:
                 resolved = ResolvedRun.from_json(message.config)
             except (ValueError, RecursionError):
@@ -141,14 +143,20 @@ class RunMember(Participant):
         """
         Whether to wait for a heartbeat of another node of this place before taking part.
 
-        There may be one on another device, that took over while this one was away.
+        There may be one on another device, that took over while this one was away. Counted from
+        when the run is known: on a busy machine both are discovered late.
         """
         known = message.incarnations[self.index] if self.index < len(message.incarnations) else 0
-        listened_s = time.monotonic() - self._created_s
-        if not known or listened_s > LISTEN_BEATS * self.heartbeat_s:
+        if not known:
             return False
+        if self._pending is None:
+            self._pending_s = time.monotonic()
         self._pending = message
-        return True
+        self._end_if_taken()
+        return self._listening_since(self._pending_s)
+
+    def _listening_since(self, began_s: float) -> bool:
+        return time.monotonic() - began_s <= LISTEN_BEATS * self.heartbeat_s
 
     def _on_end(self, message: msg.RunConfig) -> None:
         if self.resolved is None and not self.wanted_run_id:
@@ -237,7 +245,7 @@ class RunMember(Participant):
 
     def _on_status(self, message: msg.LayerStatus) -> None:
         if self.resolved is None:
-            self._note_twin(message)
+            self._on_twin(message)
         elif message.layer != self.index:
             self._on_other_status(message)
         elif wrong := self._wrong_with_status(message, self.incarnation):
@@ -250,18 +258,26 @@ class RunMember(Participant):
                 )
             )
 
-    def _note_twin(self, message: msg.LayerStatus) -> None:
+    def _on_twin(self, message: msg.LayerStatus) -> None:
+        """Remember a node of this place that takes part in a run, which may not be known yet."""
+        working = message.state in (msg.LayerStatus.TRAINING, msg.LayerStatus.WAITING)
+        if message.layer == self.index and message.incarnation and working:
+            self._twin, self._twin_heard_s = message, time.monotonic()
+            self._end_if_taken()
+
+    def _end_if_taken(self) -> None:
         """A node of this place that takes part in the run keeps it; this one ends."""
         wanted = self.wanted_run_id or (
             messages.run_id_text(self._pending.run_id) if self._pending else ''
         )
-        ours = messages.run_id_text(message.run_id) == wanted
-        working = message.state in (msg.LayerStatus.TRAINING, msg.LayerStatus.WAITING)
-        if ours and message.layer == self.index and message.incarnation and working:
+        twin = self._twin
+        if twin is None or not self._listening_since(self._twin_heard_s):
+            return
+        if messages.run_id_text(twin.run_id) == wanted:
             self.fail(
                 Replaced(
-                    f'{self.me} runs on {message.host} already (incarnation '
-                    f'{message.incarnation}): end that one first if it shall run here'
+                    f'{self.me} runs on {twin.host} already (incarnation {twin.incarnation}): '
+                    'end that one first if it shall run here'
                 )
             )
 
