@@ -588,12 +588,20 @@ def test_a_coordinator_comes_back_to_tell_that_the_run_has_finished(
 
 
 @pytest.mark.slow
-def test_a_layer_is_not_started_twice(cluster: Cluster) -> None:
+@pytest.mark.parametrize('unheard_s', [0, 8])
+def test_a_layer_is_not_started_twice(cluster: Cluster, unheard_s: float) -> None:
     long = CLUSTER.replace('epochs: 8,', 'epochs: 80,')
     (cluster.dff.folder / 'cluster.yaml').write_text(long)
     cluster.start_all()
     cluster.await_replica(1, 60)
-    second = cluster.dff.finish(cluster.start('layer_1', 'pi5'))
+    coordinator = cluster.processes['coordinator on pi1']
+    if unheard_s:
+        coordinator.send_signal(signal.SIGSTOP)
+    second = cluster.start('layer_1', 'pi5')
+    # It hears the first one long before it can know that this is of the same run.
+    time.sleep(unheard_s)
+    coordinator.send_signal(signal.SIGCONT)
+    second = cluster.dff.finish(second)
     assert second.status == 3
     assert 'layer_1 runs on' in second.errors and 'already' in second.errors
     done = cluster.result()
