@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from dff_nodes.learning.classification import combine, used_scores
+from dff_nodes.runs.config import Config
 from dff_nodes.seeds import generator
 
 FLOOR = 1e-4
@@ -24,6 +26,24 @@ def random_labels(labels: Tensor, classes: int, seed: int, *purpose: str | int) 
         1, classes, labels.shape, generator=generator(seed, 'negatives', *purpose)
     )
     return (labels + draw) % classes
+
+
+def adaptive_labels(
+    scores: list[Tensor], labels: Tensor, config: Config, *purpose: str | int
+) -> Tensor:
+    """
+    Choose a wrong class for every sample by the network's own scores, as training.negatives says.
+
+    :param scores: float32 [samples, classes] of each layer, first to last.
+    :param labels: int64 [samples], the true classes.
+    """
+    layers, negatives = config.classification.layers, config.training.negatives
+    together = combine(scores, layers)
+    if negatives.pick == 'hardest':
+        return hardest_labels(together, labels)
+    # Read-outs that learned the same say it once: the sum would be surer than each of them.
+    together = together / (len(used_scores(scores, layers)) * negatives.temperature)
+    return sampled_labels(together, labels, config.seed, *purpose)
 
 
 def hardest_labels(scores: Tensor, labels: Tensor) -> Tensor:

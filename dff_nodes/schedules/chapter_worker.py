@@ -16,7 +16,7 @@ from dff_nodes.data.facts import Augmentation
 from dff_nodes.learning.batch import Batch, joined, parted, picked
 from dff_nodes.learning.classification import combine, correct
 from dff_nodes.learning.layer import Layer, TrainFigures, make_layer
-from dff_nodes.learning.negatives import hardest_labels, random_labels, sampled_labels
+from dff_nodes.learning.negatives import adaptive_labels, random_labels
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.chapters import BLOCK_SAMPLES, ChapterPlan, Need, Part
 from dff_nodes.schedules.holdings import Holdings
@@ -308,15 +308,8 @@ class ChapterWorker:
         for span in chunks(len(self.dataset.y_train), self._scored_at_once):
             self._check()
             scores = self.scores(self.dataset.x_train[span])
-            together = combine(scores, self.config.classification.layers)
-            labels = self.dataset.y_train[span]
-            settings = self.config.training.negatives
-            if settings.pick == 'hardest':
-                chosen.append(hardest_labels(together, labels))
-                continue
-            together = together / (len(scores) * settings.temperature)
-            purpose = 'likely', chapter, span.start
-            chosen.append(sampled_labels(together, labels, self.config.seed, *purpose))
+            labels, purpose = self.dataset.y_train[span], ('likely', chapter, span.start)
+            chosen.append(adaptive_labels(scores, labels, self.config, *purpose))
         return torch.cat(chosen)
 
     @property

@@ -17,14 +17,9 @@ from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import Augmentation
 from dff_nodes.data.graph import GraphDataset
 from dff_nodes.learning.batch import Batch
-from dff_nodes.learning.classification import combine, correct, used_scores
+from dff_nodes.learning.classification import combine, correct
 from dff_nodes.learning.early_exit import joined
-from dff_nodes.learning.negatives import (
-    hardest_labels,
-    hybrid_images,
-    random_labels,
-    sampled_labels,
-)
+from dff_nodes.learning.negatives import adaptive_labels, hybrid_images, random_labels
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.decisions import Decision
 from dff_nodes.schedules.graph_items import counted_nodes, whole_graph
@@ -296,16 +291,9 @@ class StreamCoordinator:
         self._new_decisions.append(Decision(planned.number, negatives, correct))
 
     def _adaptive_negatives(self, planned: PlannedItem, scores: list[Tensor]) -> Tensor:
-        config = self.resolved.config
-        together = combine(scores, config.classification.layers)
         labels = self._samples(planned).labels
-        negatives = config.training.negatives
-        if negatives.pick == 'hardest':
-            return hardest_labels(together, labels)
-        # Read-outs that learned the same say it once: the sum would be surer than each of them.
-        used = len(used_scores(scores, config.classification.layers))
-        together = together / (used * negatives.temperature)
-        return sampled_labels(together, labels, config.seed, planned.epoch, planned.index)
+        config = self.resolved.config
+        return adaptive_labels(scores, labels, config, planned.epoch, planned.index)
 
     def _answer(self, planned: PlannedItem, scores: list[Tensor]) -> tuple[int, ...]:
         """Right answers of all layers together, then of each."""

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from dff_nodes.learning.negatives import (
     FLOOR,
+    adaptive_labels,
     hardest_labels,
     hybrid_images,
     random_labels,
     sampled_labels,
 )
+from dff_nodes.runs.config import Config
 
 RARE = {1: 10.83, 2: 13.82, 3: 16.27, 8: 26.12}
 """degrees of freedom to the chi-square that chance exceeds once in 1000"""
@@ -109,6 +111,28 @@ def test_sampled_labels_follow_the_softmax() -> None:
     likely = scores.double().exp()[others]
     likely = likely / likely.sum()
     assert chi_square(counts[others].double(), 20000 * likely) < RARE[3]
+
+
+@pytest.mark.parametrize(('layers', 'used'), [('all', 2), ('without_first', 1), ('last', 1)])
+def test_adaptive_labels_follow_the_mean_of_the_layers_that_classify(
+    layers: str, used: int
+) -> None:
+    sampled, hardest = (
+        Config.model_validate(
+            {
+                'network': [{}, {}],
+                'training': {'negatives': {'mode': 'adaptive', 'temperature': 0.5, 'pick': pick}},
+                'classification': {'layers': layers},
+            }
+        )
+        for pick in ('sample', 'hardest')
+    )
+    scores = list(torch.randn(2, 500, 6, generator=torch.Generator().manual_seed(0)))
+    labels = torch.arange(500) % 6
+    mean = torch.stack(scores[-used:]).mean(0) / 0.5
+    wrong = adaptive_labels(scores, labels, sampled, 'chapter', 3)
+    assert torch.equal(wrong, sampled_labels(mean, labels, sampled.seed, 'chapter', 3))
+    assert torch.equal(adaptive_labels(scores, labels, hardest), hardest_labels(mean, labels))
 
 
 def test_a_sure_network_still_meets_other_classes() -> None:
