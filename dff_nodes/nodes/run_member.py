@@ -153,9 +153,9 @@ class RunMember(Participant):
             self._pending_s = time.monotonic()
         self._pending = message
         self._end_if_taken()
-        return self._listening_since(self._pending_s)
+        return self._still_listening(self._pending_s)
 
-    def _listening_since(self, began_s: float) -> bool:
+    def _still_listening(self, began_s: float) -> bool:
         return time.monotonic() - began_s <= LISTEN_BEATS * self.heartbeat_s
 
     def _on_end(self, message: msg.RunConfig) -> None:
@@ -271,7 +271,7 @@ class RunMember(Participant):
             messages.run_id_text(self._pending.run_id) if self._pending else ''
         )
         twin = self._twin
-        if twin is None or not self._listening_since(self._twin_heard_s):
+        if twin is None or not self._still_listening(self._twin_heard_s):
             return
         if messages.run_id_text(twin.run_id) == wanted:
             self.fail(

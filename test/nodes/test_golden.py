@@ -137,7 +137,7 @@ def test_mnist(dff: Dff, mnist_root: Path) -> None:
     )
 
 
-def one_stream(*rules: str | dict[str, str]) -> list[dict[str, Any]]:
+def one_stream(*rules: str | dict[str, Any]) -> list[dict[str, Any]]:
     """Layers of all kinds, one for each rule."""
     made = [
         {'type': 'conv', 'channels': 20, 'stem': 'whiten', 'skip': 'begin'},
@@ -163,14 +163,18 @@ def one_stream(*rules: str | dict[str, str]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     'rules',
     [
-        ('softmax_head', 'mean_goodness', 'spatial_goodness')
+        ('softmax_head', {'name': 'mean_goodness', 'temperature': 0.1}, 'spatial_goodness')
         + ('block_softmax', 'contrastive', 'prototype'),
-        ({'name': 'channel_competition', 'predictor': 'softmax'}, 'pred_sim', 'cascade')
+        (
+            {'name': 'channel_competition', 'predictor': 'softmax', 'temperature': 0.3},
+            'pred_sim',
+            'cascade',
+        )
         + ('block_goodness', 'reconstruct', 'contrast_self'),
     ],
     ids=['supervised', 'others'],
 )
-def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str | dict[str, str], ...]) -> None:
+def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str | dict[str, Any], ...]) -> None:
     assert_golden(
         dff,
         settings(
