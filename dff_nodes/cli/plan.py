@@ -134,20 +134,23 @@ def _with_flows(
     """Measure what messages that follow each other take of a cable and of the processor."""
     from dff_nodes.lab.commands import LabError
     from dff_nodes.lab.message_cost import measure_flow_on_cable
+    from dff_nodes.nodes.measuring_processes import MeasurementError
     from dff_nodes.nodes.part_client import WINDOW
-    from dff_nodes.nodes.two_processes import MeasurementError
     from dff_nodes.runs.segment import CHUNK_BYTES
     from dff_nodes.schedules.step_times import ITEMS, PARTS, wire_name
 
     size, window = resolved.config.training.batch_size, resolved.config.stream.window_items
     hops = [resolved.hop_bytes(layer, 'TRAIN', size) for layer in range(len(resolved.layers))]
-    flows = ((ITEMS, max(hops), window), (PARTS, CHUNK_BYTES, WINDOW))
+    flows = (
+        (ITEMS, max(hops), window, len(resolved.layers) > 1),
+        (PARTS, CHUNK_BYTES, WINDOW, False),
+    )
     cores = dict.fromkeys([None, *(device.profile.cpu for device in devices)])
     shares, bytes_ = {}, {}
-    for (what, count, under_way), cpu in itertools.product(flows, cores):
+    for (what, count, under_way, relayed), cpu in itertools.product(flows, cores):
         name = wire_name(what, mbit, cpu)
         try:
-            flow = measure_flow_on_cable(mbit, count, under_way, cpu)
+            flow = measure_flow_on_cable(mbit, count, under_way, cpu, relayed=relayed)
         except (LabError, MeasurementError) as error:
             print(f'{name} were not measured: {error}', file=sys.stderr)
             continue
@@ -196,8 +199,8 @@ def _messages() -> tuple[MessageTimes, MessageTimes, str] | None:
     try:
         from dff_nodes.lab.commands import LabError
         from dff_nodes.lab.message_cost import measure_on_cable
+        from dff_nodes.nodes.measuring_processes import MeasurementError
         from dff_nodes.nodes.message_cost import measure_message_cost
-        from dff_nodes.nodes.two_processes import MeasurementError
     except ModuleNotFoundError as error:
         print(f'messages were not measured ({error}): they count for nothing', file=sys.stderr)
         return None

@@ -13,7 +13,14 @@ import sys
 import time
 from array import array
 
-from dff_nodes.nodes.two_processes import MeasurementError, Place, ask_both, here
+from dff_nodes.nodes.measuring_processes import (
+    RECEIVE,
+    SEND,
+    MeasurementError,
+    Place,
+    ask_all,
+    here,
+)
 from dff_nodes.runs.segment import CHUNK_BYTES
 from dff_nodes.schedules.step_times import MessageTimes
 
@@ -27,7 +34,7 @@ TOPIC = '/dff_message_cost'
 
 def measure_message_cost(place: Place = here) -> MessageTimes:
     """Let two processes send and receive; raises MeasurementError."""
-    used = ask_both(__name__, [], place, 2 * LIMIT_S)
+    used = ask_all(__name__, (RECEIVE, SEND), [], place, 2 * LIMIT_S)
     small, large = (sum(side[place] for side in used) / 2 for place in (0, 1))
     per_byte = max(0.0, (large - small) / (CHUNK_BYTES - SMALL_BYTES))
     return MessageTimes(max(0.0, small - SMALL_BYTES * per_byte), per_byte)
@@ -45,7 +52,7 @@ def _main(side: str) -> None:
     executor = compat.make_executor()
     executor.add_node(node)
     deadline = time.monotonic() + LIMIT_S
-    if side == 'send':
+    if side == SEND:
         publisher = node.create_publisher(msg.PartChunk, TOPIC, qos.PART_CHUNKS)
         while not publisher.get_subscription_count():
             executor.spin_once(timeout_sec=0.05)

@@ -16,7 +16,7 @@ from dff_nodes.runs.atomic import write_atomically
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.resolve import ResolvedRun
 
-VERSION = 5
+VERSION = 6
 """of what is measured and how; files of another are measured anew"""
 ON_THE_WIRE = 1.2
 """

@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 
 from dff_nodes.lab.message_cost import measure_flow_on_cable, measure_on_cable
+from dff_nodes.nodes.measuring_processes import MeasurementError
 from dff_nodes.nodes.message_cost import measure_message_cost
-from dff_nodes.nodes.two_processes import MeasurementError
 
 pytestmark = [pytest.mark.ros, pytest.mark.usefixtures('nothing_left')]
 
@@ -21,9 +21,12 @@ def test_messages_over_a_cable_take_time() -> None:
 
 
 @pytest.mark.usefixtures('lab_machine')
+@pytest.mark.parametrize('relayed', [False, True])
 @pytest.mark.parametrize('cpu', [None, 0.3])
-def test_messages_take_more_of_a_cable_than_their_payload(cpu: float | None) -> None:
-    flow = measure_flow_on_cable(200, 100_000, 4, cpu)
+def test_messages_take_more_of_a_cable_than_their_payload(
+    cpu: float | None, relayed: bool
+) -> None:
+    flow = measure_flow_on_cable(200, 100_000, 4, cpu, relayed=relayed)
     assert flow.apart > 8 * 100_000 / 200e6
     assert flow.processor > 0
 

@@ -1,6 +1,6 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""Lets two processes measure something between them, over the network's protocols."""
+"""Lets processes measure something between them, over the network's protocols."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any
 
 from dff_nodes.nodes.middleware import emulated_network
 
-SIDES = 'receive', 'send'
+RECEIVE, RELAY, SEND = 'receive', 'relay', 'send'
 LAST_DOMAIN = 100
 Place = Callable[[str, list[str]], list[str]]
 """changes the command of a side, to start it elsewhere"""
 
 
 class MeasurementError(RuntimeError):
-    """The two processes did not come to an end."""
+    """The processes did not come to an end."""
 
 
 def here(side: str, command: list[str]) -> list[str]:
@@ -29,16 +29,18 @@ def here(side: str, command: list[str]) -> list[str]:
     return command
 
 
-def ask_both(module: str, arguments: Sequence[str], place: Place, limit_s: float) -> list[Any]:
+def ask_all(
+    module: str, sides: Sequence[str], arguments: Sequence[str], place: Place, limit_s: float
+) -> list[Any]:
     """
-    Run `python -m MODULE SIDE ARGUMENTS` for both sides, on a ROS domain of their own.
+    Run `python -m MODULE SIDE ARGUMENTS` for every side, on a ROS domain of their own.
 
-    :returns: what each printed as JSON in its last line, in the order of SIDES.
+    :returns: what each printed as JSON in its last line, in the order of the sides.
     :raises MeasurementError: if one fails, or they come to no end.
     """
     domain = str(random.SystemRandom().randrange(1, LAST_DOMAIN))
     own = {'ROS_DOMAIN_ID': domain, 'PYTHONSAFEPATH': '1'}
-    sides = [
+    processes = [
         subprocess.Popen(
             place(side, [sys.executable, '-m', module, side, *arguments]),
             env={**os.environ, **emulated_network(), **own},
@@ -46,11 +48,11 @@ def ask_both(module: str, arguments: Sequence[str], place: Place, limit_s: float
             stderr=subprocess.PIPE,
             text=True,
         )
-        for side in SIDES
+        for side in sides
     ]
     answers = []
     try:
-        for each in sides:
+        for each in processes:
             output, errors = each.communicate(timeout=limit_s)
             if each.returncode != 0:
                 raise MeasurementError(errors.strip().splitlines()[-1] if errors else 'no answer')
@@ -58,6 +60,6 @@ def ask_both(module: str, arguments: Sequence[str], place: Place, limit_s: float
     except subprocess.TimeoutExpired as error:
         raise MeasurementError(f'no answer within {limit_s:.0f} s') from error
     finally:
-        for each in sides:
+        for each in processes:
             each.kill()
     return answers
