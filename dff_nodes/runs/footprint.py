@@ -8,6 +8,7 @@ Of the schedule `stream`; for those with chapters see schedules/chapter_footprin
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -29,12 +30,12 @@ GRAPH_COPIES = 12
 """of a graph where it is widest: before and behind neighbours, cosines, gradients; measured"""
 INDEX_BYTES = 48
 """of an edge: a column for each way, and what its sorting holds"""
-CONVOLUTION_MB = 175.0
+CONVOLUTION_MB, CONVOLUTION_COPIES, CONVOLUTION_STATES = 75.0, 4, 2.5
 """
-more of a process that computes convolutions, measured on x86_64: 75 MB of code and of kernels made
-for their shapes, 100 MB that the allocator keeps of maps that come and go (so measured, peaks of
-twenty layers in five runs were -139 to 220 MB from what is told with its replay, half of them
-within 58)
+of a layer of convolutions: code and kernels made for their shapes; copies of the widest maps, and
+of twice those that come in and go out, which are converted, laid out anew and kept by the
+allocator; and of the layer's state, beside that itself. Fitted to the peaks of 44 layers in 12
+runs on x86_64, which are 0.78 to 1.16 times what is told with what may be kept for replay.
 """
 SCORE_BYTES = 4
 
@@ -290,8 +291,11 @@ def step_mb(resolved: ResolvedRun, shape: LayerShape) -> float:
     batch = resolved.buffer_bytes(shape) / 1e6
     if isinstance(shape.config, GraphLayer):
         return GRAPH_COPIES * batch + INDEX_BYTES * resolved.facts.edges / 1e6
-    dense = isinstance(shape.config, DenseLayer)
-    return WORKING_COPIES * batch + (0.0 if dense else CONVOLUTION_MB)
+    if isinstance(shape.config, DenseLayer):
+        return WORKING_COPIES * batch
+    ends = batch * (math.prod(shape.input_shape) + math.prod(shape.output_shape)) / shape.widest
+    state = CONVOLUTION_STATES * shape.state_bytes / 1e6
+    return CONVOLUTION_MB + CONVOLUTION_COPIES * (batch + 2 * ends) + state
 
 
 def device_of(resolved: ResolvedRun, node: str) -> str | None:

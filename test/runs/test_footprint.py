@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,6 +33,7 @@ from dff_nodes.schedules.plan import PlannedItem, TrainingPlan
 from dff_nodes.stream.codec import encode
 from dff_nodes.stream.item import Item, Kind
 
+REPOSITORY = Path(__file__).parents[2]
 VARIANTS = [
     [],
     ['training.negatives.mode=adaptive'],
@@ -149,6 +152,36 @@ def test_memory_of_a_layer_is_its_state_its_windows_and_the_process() -> None:
     held = first.process_mb + first.state_mb + first.working_mb + first.window_mb
     assert first.needed_mb == held
     assert last.replay_mb == 0, 'the last layer passes nothing on'
+
+
+def measured_peaks(name: str) -> list[dict[str, float]]:
+    """Give the nodes' peaks in MB, one mapping a seed, where layers had processes of their own."""
+    path = REPOSITORY / 'bench' / 'results' / f'{name}.json'
+    if not path.is_file():
+        return []
+    runs = json.loads(path.read_text(encoding='utf-8'))['seeds'].values()
+    peaks = [run['peak_rss_mb'] for run in runs]
+    return [each for each in peaks if len(set(each.values())) > 1]
+
+
+def of_convolutions() -> list[str]:
+    """Give the shipped configurations with convolutions whose peaks were measured."""
+    found = sorted((REPOSITORY / 'config').glob('*.yaml'))
+    return [
+        path.stem
+        for path in found
+        if 'type: conv' in path.read_text(encoding='utf-8') and measured_peaks(path.stem)
+    ]
+
+
+@pytest.mark.parametrize('name', of_convolutions())
+def test_memory_of_convolutions_is_near_the_peaks_that_benches_measured(name: str) -> None:
+    config = load_config(REPOSITORY / 'config' / f'{name}.yaml')
+    nodes = footprint(resolve(config, read_facts(config.data))).nodes
+    for peaks in measured_peaks(name):
+        for node in nodes[1:]:
+            told = node.needed_mb + node.replay_mb
+            assert 0.7 < peaks[node.node] / told < 1.25, node.node
 
 
 def test_replay_is_bounded_by_the_setting_and_by_what_there_is_to_send() -> None:
