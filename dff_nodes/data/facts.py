@@ -123,6 +123,11 @@ def read_facts(data: DataConfig) -> DataFacts:
     return with_settings(facts, data)
 
 
+def is_read_by_torchvision(dataset: str) -> bool:
+    """Tell whether torchvision reads a set, as far as its name tells: cifar10.npz needs none."""
+    return dataset in KNOWN and dataset != 'digits'
+
+
 def npz_path(dataset: str) -> Path | None:
     """Give the path that `data.dataset` is, None if it is the name of a known set.
 

@@ -12,7 +12,7 @@ import math
 import os
 from dataclasses import dataclass
 
-from dff_nodes.data.facts import DataFacts
+from dff_nodes.data.facts import DataFacts, is_read_by_torchvision
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.layers import DenseLayer, GraphLayer
 from dff_nodes.runs.resolve import DTYPE_BYTES, LayerShape, ResolvedRun
@@ -37,6 +37,8 @@ of twice those that come in and go out, which are converted, laid out anew and k
 allocator; and of the layer's state, beside that itself. Fitted to the peaks of 44 layers in 12
 runs on x86_64, which are 0.78 to 1.16 times what is told with what may be kept for replay.
 """
+TORCHVISION_MB = 89.0
+"""more of a process that has torchvision read its data set, measured on x86_64"""
 SCORE_BYTES = 4
 
 
@@ -97,7 +99,7 @@ class NodeMemory:
     device: str | None
     """None: this machine"""
     process_mb: float
-    """before anything is built, with its segment of shared memory"""
+    """before anything is built, with its segment of shared memory, and what reads its data"""
     state_mb: float
     """parameters, gradient and moments; the dataset for the coordinator"""
     working_mb: float
@@ -176,6 +178,11 @@ def _traffic(layers: list[LayerFootprint]) -> list[NodeTraffic]:
 def process_mb(resolved: ResolvedRun) -> float:
     """Give what a node of the run holds before its layer or its data is there."""
     return PROCESS_MB + segment_mb(resolved)
+
+
+def reader_mb(resolved: ResolvedRun) -> float:
+    """Give what a node holds beside that once it has read the data set."""
+    return TORCHVISION_MB * is_read_by_torchvision(resolved.config.data.dataset)
 
 
 def nodes_on(nodes: list[NodeMemory], device: str | None) -> list[NodeMemory]:
@@ -272,7 +279,7 @@ def _coordinator_memory(resolved: ResolvedRun, layers: list[LayerFootprint]) -> 
     return NodeMemory(
         node=COORDINATOR,
         device=device_of(resolved, COORDINATOR),
-        process_mb=process_mb(resolved),
+        process_mb=process_mb(resolved) + reader_mb(resolved),
         state_mb=(data_bytes(facts, facts.train_samples) + 2 * resolved.edge_bytes) / 1e6,
         working_mb=0.0,
         window_mb=stream.window_items * resolved.item_bytes(0) / 1e6,

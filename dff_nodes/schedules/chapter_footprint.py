@@ -14,6 +14,7 @@ from dff_nodes.runs.footprint import (
     device_of,
     devices_of,
     process_mb,
+    reader_mb,
     step_mb,
 )
 from dff_nodes.runs.resolve import DTYPE_BYTES, LayerShape, ResolvedRun
@@ -77,10 +78,11 @@ def _worker(plan: ChapterPlan, worker: int) -> NodeMemory:
     resolved, name = plan.resolved, worker_names(plan.resolved.config)[worker]
     trained = _trained(plan, worker)
     used = range(trained[-1] + 1)
+    reads = not plan.exists(plan.training_set)
     return NodeMemory(
         node=name,
         device=device_of(resolved, name),
-        process_mb=process_mb(resolved),
+        process_mb=process_mb(resolved) + reads * reader_mb(resolved),
         state_mb=_state_bytes(resolved, trained, used) / 1e6,
         working_mb=max(step_mb(resolved, resolved.layers[each]) for each in trained)
         + _block_bytes(plan, used) / 1e6,
@@ -152,7 +154,7 @@ def _coordinator(plan: ChapterPlan) -> NodeMemory:
     return NodeMemory(
         node=COORDINATOR,
         device=device_of(resolved, COORDINATOR),
-        process_mb=process_mb(resolved),
+        process_mb=process_mb(resolved) + reader_mb(resolved),
         state_mb=max(shape.state_bytes for shape in resolved.layers) / 1e6,
         working_mb=_evaluated_bytes(plan) / 1e6,
         window_mb=ARRIVING_PARTS * largest / 1e6,

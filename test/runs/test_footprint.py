@@ -16,6 +16,7 @@ from dff_nodes.learning.batch import Batch
 from dff_nodes.runs.config_file import ConfigError, load_config
 from dff_nodes.runs.footprint import (
     PROCESS_MB,
+    TORCHVISION_MB,
     WORKING_COPIES,
     DeviceMemory,
     NodeMemory,
@@ -152,6 +153,13 @@ def test_memory_of_a_layer_is_its_state_its_windows_and_the_process() -> None:
     held = first.process_mb + first.state_mb + first.working_mb + first.window_mb
     assert first.needed_mb == held
     assert last.replay_mb == 0, 'the last layer passes nothing on'
+
+
+def test_a_coordinator_holds_torchvision_where_that_reads_the_data() -> None:
+    coordinator, layer = footprint(resolved_run('data.dataset=mnist')).nodes[:2]
+    assert coordinator.process_mb == layer.process_mb + TORCHVISION_MB
+    coordinator, layer = footprint(resolved_run('data.dataset=digits')).nodes[:2]
+    assert coordinator.process_mb == layer.process_mb
 
 
 def measured_peaks(name: str) -> list[dict[str, float]]:
