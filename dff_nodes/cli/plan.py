@@ -155,9 +155,8 @@ def _with_flows(
             print(f'{name} were not measured: {error}', file=sys.stderr)
             continue
         shares[name] = flow.apart * mbit * 1e6 / (8 * count)
-        if cpu is None:
-            # With each message goes a credit the other way.
-            bytes_[name] = max(0.0, flow.processor - 2 * times.far.message) / count
+        # With each message goes a credit the other way.
+        bytes_[name] = max(0.0, flow.processor - 2 * times.far.message) / count
     return replace(times, wire_shares=shares, wire_bytes=bytes_)
 
 

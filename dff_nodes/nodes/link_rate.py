@@ -32,12 +32,13 @@ from dff_nodes.nodes.measuring_processes import (
 
 if TYPE_CHECKING:
     from dff_msgs import msg
-    from rclpy.node import Node
 
 FIRST = 10
 """messages that do not count, while the link fills"""
 LEAST_MESSAGES, COUNTED_BYTES = 40, 20_000_000
 LIMIT_S = 90.0
+ALONE_S, BEGINS_S = 1.5, 2.0
+"""how long what is computed besides is timed without messages, and when the first one is sent"""
 Times = tuple[float, float]
 """on the clock and of this process's processor, s"""
 HOP, LAST_HOP = '/dff_link_rate', '/dff_link_rate_last'
@@ -51,7 +52,10 @@ class Flow:
     apart: float
     """from one to the next, on the clock"""
     processor: float
-    """of each side: the mean of sending and receiving"""
+    """
+    of each side: the mean of sending and receiving. Where it computes besides, what that takes
+    longer for the messages is theirs: they interrupt it, and take its place in the caches
+    """
 
 
 def sides_of(relayed: bool) -> tuple[str, ...]:
@@ -71,7 +75,7 @@ def measure_flow(
     Let one process send to another.
 
     :param window: messages that may be under way.
-    :param busy: all compute besides, as nodes that train do; `processor` tells nothing then.
+    :param busy: all compute besides, as nodes that train do.
     :param relayed: through a third process, as items pass through layers.
     :raises MeasurementError: if the processes come to no end.
     """
@@ -83,62 +87,163 @@ def measure_flow(
     return Flow(times[0][0], sum(processor for _, processor in times) / (2 * hops))
 
 
-def _messages(message_bytes: int) -> int:
-    return FIRST + max(LEAST_MESSAGES, COUNTED_BYTES // message_bytes)
+class _Computing(threading.Thread):
+    """Computes for ever, without the interpreter's lock, as a node that trains does."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.rounds = 0
+        self.alone_s = 0.0
+        """processor time of a round where no messages come"""
+
+    def run(self) -> None:
+        """See Thread.run."""
+        data = bytes(1 << 20)
+        while True:
+            hashlib.sha256(data)
+            self.rounds += 1
+
+    def time_alone(self, spin: Callable[[float], None]) -> None:
+        """Time a round while `spin` lets some seconds pass."""
+        clock = time.pthread_getcpuclockid(self.ident or 0)
+        began = time.clock_gettime(clock), self.rounds
+        spin(ALONE_S)
+        rounds = max(1, self.rounds - began[1])
+        self.alone_s = (time.clock_gettime(clock) - began[0]) / rounds
 
 
-def _main(side: str, message_bytes: int, window: int, busy: int, relayed: int) -> None:
-    """Be one of the processes; print what a message took, on the clock and processor, s."""
-    import rclpy
+class _Side:
+    """
+    One of the processes.
 
-    from dff_nodes.nodes import compat
+    :param window: messages that may be under way to it, and from it.
+    """
 
-    compat.init(None)
-    node = rclpy.create_node(f'dff_link_rate_{side}')
-    executor = compat.make_executor()
-    executor.add_node(node)
-    until = time.monotonic() + LIMIT_S
-    if busy:
-        threading.Thread(target=_compute, daemon=True).start()
+    def __init__(self, name: str, message_bytes: int, window: int, busy: bool) -> None:
+        import rclpy
 
-    def turn() -> None:
-        executor.spin_once(timeout_sec=0.05)
-        if time.monotonic() > until:
+        from dff_nodes.nodes import compat
+
+        compat.init(None)
+        self.node = rclpy.create_node(f'dff_link_rate_{name}')
+        self._executor = compat.make_executor()
+        self._executor.add_node(self.node)
+        self._until = time.monotonic() + LIMIT_S
+        self.message_bytes, self.window = message_bytes, window
+        self.count = FIRST + max(LEAST_MESSAGES, COUNTED_BYTES // message_bytes)
+        self._computing = _Computing() if busy else None
+        if self._computing:
+            self._computing.start()
+
+    def turn(self) -> None:
+        """Let one thing happen; raises MeasurementError where that has gone on for too long."""
+        self._executor.spin_once(timeout_sec=0.05)
+        if time.monotonic() > self._until:
             raise MeasurementError('another process is not heard')
 
-    count = _messages(message_bytes)
-    if side == SEND:
-        data = array('B', bytes(message_bytes))
-        print(json.dumps(_send(_Sender(node, HOP, window), turn, count, data)))
-        return
-    if side == RELAY:
-        times = _relay(node, _Sender(node, LAST_HOP, window), turn, count, window)
-    else:
-        times = _receive(node, LAST_HOP if relayed else HOP, turn, count, window)
-    print(json.dumps(times))
-    time.sleep(0.5)  # until the last credit is out
+    def settle(self, is_heard: Callable[[], bool]) -> None:
+        """Wait for the others, and time what is computed besides while all of them do so."""
+        while not is_heard():
+            self.turn()
+        if self._computing:
+            self._computing.time_alone(self.spin)
 
+    def spin(self, seconds: float) -> None:
+        """Let happen what happens in some seconds."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.turn()
 
-def _compute() -> None:
-    """Compute for ever, without the interpreter's lock."""
-    data = bytes(1 << 20)
-    while True:
-        hashlib.sha256(data)
+    def now(self) -> Times:
+        """Tell the time, and what messages have used of the processor."""
+        used = time.process_time()
+        if self._computing:
+            used -= self._computing.rounds * self._computing.alone_s
+        return time.monotonic(), used
+
+    def of_each(self, began: Times, ended: Times) -> Times:
+        """Share what passed out to the messages that count."""
+        clock, processor = (after - before for before, after in zip(began, ended, strict=True))
+        counted = self.count - FIRST
+        return clock / counted, max(0.0, processor) / counted
+
+    def receive(self, topic: str) -> Times:
+        """Give credit for what comes."""
+        from dff_msgs import msg
+
+        from dff_nodes.nodes import qos
+
+        arrived: list[Times] = []
+        credit = self.node.create_publisher(msg.Credit, _credit_of(topic), qos.CREDIT)
+
+        def take(_: msg.PartChunk) -> None:
+            arrived.append(self.now())
+            credit.publish(msg.Credit(expected=len(arrived)))
+
+        self.node.create_subscription(msg.PartChunk, topic, take, qos.bulk(self.window))
+        self.settle(lambda: bool(self.node.count_publishers(topic)))
+        while len(arrived) < self.count:
+            self.turn()
+        return self.of_each(arrived[FIRST - 1], arrived[-1])
+
+    def relay(self, topic: str, onward: _Sender) -> Times:
+        """Pass on what comes, and give credit for it then."""
+        from dff_msgs import msg
+
+        from dff_nodes.nodes import qos
+
+        waiting: deque[array[int]] = deque()
+        credit = self.node.create_publisher(msg.Credit, _credit_of(topic), qos.CREDIT)
+        self.node.create_subscription(
+            msg.PartChunk,
+            topic,
+            lambda message: waiting.append(message.data),
+            qos.bulk(self.window),
+        )
+        self.settle(lambda: onward.is_heard and bool(self.node.count_publishers(topic)))
+
+        def pass_on() -> None:
+            while waiting and onward.may_send:
+                onward.send(waiting.popleft())
+                credit.publish(msg.Credit(expected=onward.sent))
+
+        return self._until_all_arrived(onward, pass_on)
+
+    def send(self, onward: _Sender) -> Times:
+        """Send as much as there is credit for, until all of it has arrived."""
+        data = array('B', bytes(self.message_bytes))
+        self.settle(lambda: onward.is_heard)
+        self.spin(BEGINS_S - ALONE_S)
+
+        def send() -> None:
+            while onward.sent < self.count and onward.may_send:
+                onward.send(data)
+
+        return self._until_all_arrived(onward, send)
+
+    def _until_all_arrived(self, onward: _Sender, step: Callable[[], None]) -> Times:
+        began: Times | None = None
+        while onward.expected < self.count:
+            step()
+            self.turn()
+            if began is None and onward.expected >= FIRST:
+                began = self.now()
+        return self.of_each(began or self.now(), self.now())
 
 
 class _Sender:
     """Sends over a hop what there is credit for."""
 
-    def __init__(self, node: Node, topic: str, window: int) -> None:
+    def __init__(self, side: _Side, topic: str) -> None:
         from dff_msgs import msg
 
         from dff_nodes.nodes import qos
 
-        self.node, self.topic, self.window = node, topic, window
+        self.node, self.topic, self.window = side.node, topic, side.window
         self.sent = self.expected = 0
         self.message = msg.PartChunk
-        self.publisher = node.create_publisher(msg.PartChunk, topic, qos.bulk(window))
-        node.create_subscription(msg.Credit, _credit_of(topic), self._go_on, qos.CREDIT)
+        self.publisher = self.node.create_publisher(msg.PartChunk, topic, qos.bulk(self.window))
+        self.node.create_subscription(msg.Credit, _credit_of(topic), self._go_on, qos.CREDIT)
 
     def _go_on(self, credit: msg.Credit) -> None:
         self.expected = max(self.expected, credit.expected)
@@ -164,71 +269,18 @@ def _credit_of(topic: str) -> str:
     return f'{topic}_credit'
 
 
-def _receive(node: Node, topic: str, turn: Callable[[], None], count: int, window: int) -> Times:
-    """Give credit for what comes."""
-    from dff_msgs import msg
-
-    from dff_nodes.nodes import qos
-
-    arrived: list[Times] = []
-    credit = node.create_publisher(msg.Credit, _credit_of(topic), qos.CREDIT)
-
-    def take(_: msg.PartChunk) -> None:
-        arrived.append(_now())
-        credit.publish(msg.Credit(expected=len(arrived)))
-
-    node.create_subscription(msg.PartChunk, topic, take, qos.bulk(window))
-    while len(arrived) < count:
-        turn()
-    return _of_each(arrived[FIRST - 1], arrived[-1], count)
-
-
-def _relay(
-    node: Node, onward: _Sender, turn: Callable[[], None], count: int, window: int
-) -> Times:
-    """Pass on what comes, and give credit for it then."""
-    from dff_msgs import msg
-
-    from dff_nodes.nodes import qos
-
-    waiting: deque[array[int]] = deque()
-    credit = node.create_publisher(msg.Credit, _credit_of(HOP), qos.CREDIT)
-    node.create_subscription(
-        msg.PartChunk, HOP, lambda message: waiting.append(message.data), qos.bulk(window)
-    )
-    began: Times | None = None
-    while onward.expected < count:
-        while waiting and onward.is_heard and onward.may_send:
-            onward.send(waiting.popleft())
-            credit.publish(msg.Credit(expected=onward.sent))
-        turn()
-        if began is None and onward.expected >= FIRST:
-            began = _now()
-    return _of_each(began or _now(), _now(), count)
-
-
-def _send(onward: _Sender, turn: Callable[[], None], count: int, data: array[int]) -> Times:
-    """Send as much as there is credit for, until all of it has arrived."""
-    began: Times | None = None
-    while not onward.is_heard:
-        turn()
-    while onward.expected < count:
-        while onward.sent < count and onward.may_send:
-            onward.send(data)
-        turn()
-        if began is None and onward.expected >= FIRST:
-            began = _now()
-    return _of_each(began or _now(), _now(), count)
-
-
-def _now() -> Times:
-    return time.monotonic(), time.process_time()
-
-
-def _of_each(began: Times, ended: Times, count: int) -> Times:
-    """Share what passed out to the messages that count."""
-    clock, processor = (after - before for before, after in zip(began, ended, strict=True))
-    return clock / (count - FIRST), processor / (count - FIRST)
+def _main(name: str, message_bytes: int, window: int, busy: int, relayed: int) -> None:
+    """Be one of the processes; print what a message took, on the clock and processor, s."""
+    side = _Side(name, message_bytes, window, bool(busy))
+    if name == SEND:
+        print(json.dumps(side.send(_Sender(side, HOP))))
+        return
+    if name == RELAY:
+        times = side.relay(HOP, _Sender(side, LAST_HOP))
+    else:
+        times = side.receive(LAST_HOP if relayed else HOP)
+    print(json.dumps(times))
+    time.sleep(0.5)  # until the last credit is out
 
 
 if __name__ == '__main__':

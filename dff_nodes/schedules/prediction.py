@@ -65,12 +65,13 @@ def predict(
     travels = PARTS if config.schedule.chapters else ITEMS
     rates = [link_mbit or device.profile.link_mbit for device in devices]
     mbit = min([rate for rate in rates if rate], default=None)
-    times = times.over_links(travels, mbit)
+    names = worker_names(config)
+    used = min(len(devices), len(names))
+    cpu = min((each.profile.cpu for each in devices[:used] if each.profile.cpu), default=None)
+    times = times.over_links(travels, mbit, cpu)
     model = StreamModel(resolved, times)
     if config.schedule.chapters:
         model = ChapterModel(resolved, times)
-    names = worker_names(config)
-    used = min(len(devices), len(names))
     speeds = [_speed(device, times, used) for device in devices]
     homes = spread(model.loads(), speeds)
     hosts = {
@@ -79,8 +80,7 @@ def predict(
     }
     desk = PlannedDevice(name=DESK, kind=DESK, profile=DeviceProfile(speed=1, cores=8))
     hosts[COORDINATOR] = _host(desk, times, link_mbit, used)
-    shares = [device.profile.cpu for device in devices[:used] if device.profile.cpu]
-    share = times.wire_share(travels, mbit, min(shares, default=None))
+    share = times.wire_share(travels, mbit, cpu)
     cluster = Cluster(hosts, latency_s, share)
     seconds, busy = model.simulate(cluster)
     placed: dict[str, list[str]] = {}

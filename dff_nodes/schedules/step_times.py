@@ -16,7 +16,7 @@ from dff_nodes.runs.atomic import write_atomically
 from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.resolve import ResolvedRun
 
-VERSION = 6
+VERSION = 7
 """of what is measured and how; files of another are measured anew"""
 ON_THE_WIRE = 1.2
 """
@@ -100,21 +100,19 @@ class StepTimes:
     wire_bytes: dict[str, float] = field(default_factory=dict)
     """
     processor time of each side for each byte, s, where one message follows the other over a link
-    of a rate; the key as in `wire_shares`. Of large ones more than alone: some is sent twice.
+    of a rate; the key as in `wire_shares`. Of large ones more than alone: some is sent twice; and
+    of devices with a share of a core, which compute besides, with what that takes longer.
     """
 
-    def over_links(self, what: str, mbit: float | None) -> StepTimes:
+    def over_links(self, what: str, mbit: float | None, cpu: float | None = None) -> StepTimes:
         """Give the times where far messages are items, or parts, over links of a rate."""
-        byte = self.wire_bytes.get(wire_name(what, mbit)) if mbit else None
+        byte = _of_link(self.wire_bytes, what, mbit, cpu)
         return self if byte is None else replace(self, far=replace(self.far, byte=byte))
 
     def wire_share(self, what: str, mbit: float | None, cpu: float | None = None) -> float:
         """Give the share of a link's rate, see `wire_shares`; ON_THE_WIRE if not measured."""
-        if not mbit:
-            return ON_THE_WIRE
-        names = wire_name(what, mbit, cpu), wire_name(what, mbit)
-        found = [self.wire_shares[name] for name in names if name in self.wire_shares]
-        return found[0] if found else ON_THE_WIRE
+        share = _of_link(self.wire_shares, what, mbit, cpu)
+        return ON_THE_WIRE if share is None else share
 
     def messages_between(self, near: bool) -> MessageTimes:
         """Give what messages take within a device, or from one to another."""
@@ -164,6 +162,16 @@ def wire_name(what: str, mbit: float, cpu: float | None = None) -> str:
     """Name what travels over links of a rate, as a key of JSON."""
     between = f' between {cpu:g} of a core' if cpu else ''
     return f'{what} at {mbit:g} Mbit/s{between}'
+
+
+def _of_link(
+    measured: dict[str, float], what: str, mbit: float | None, cpu: float | None
+) -> float | None:
+    """Give what was measured between such shares of a core, else between whole ones, if any."""
+    if not mbit:
+        return None
+    names = wire_name(what, mbit, cpu), wire_name(what, mbit)
+    return next((measured[name] for name in names if name in measured), None)
 
 
 def times_file(resolved: ResolvedRun) -> Path:
