@@ -147,19 +147,23 @@ def test_messages_between_busy_devices_take_more_of_a_link(
     assert found.epoch_seconds == pytest.approx(STEPS * share * 8 * count / 1e6, rel=0.15)
 
 
+@pytest.mark.parametrize(('cpu', 'steps'), [(None, 3), (0.5, 3 / 0.5), (0.4, 5 / 0.4)])
 def test_messages_that_follow_each_other_take_more_of_the_processor(
-    made_run: Callable[..., ResolvedRun],
+    cpu: float | None, steps: float, made_run: Callable[..., ResolvedRun]
 ) -> None:
     resolved = run_of(made_run, 'stream', epochs=20)
     byte = STEP_S / resolved.hop_bytes(1, 'TRAIN', 8)
-    times = replace(
-        times_of(4), wire_bytes={'items at 1000 Mbit/s': byte, 'parts at 1000 Mbit/s': 9.0}
-    )
+    wire_bytes = {
+        'items at 1000 Mbit/s': byte,
+        'items at 1000 Mbit/s between 0.4 of a core': 2 * byte,
+        'parts at 1000 Mbit/s': 9.0,
+    }
+    times = replace(times_of(4), wire_bytes=wire_bytes)
     alone = predicted(resolved, times, 4)
-    found = predicted(resolved, times, 4, link_mbit=1000)
     assert alone.epoch_seconds == pytest.approx(STEPS * STEP_S, rel=0.15)
+    found = predict(resolved, times, devices_of(4, cpu=cpu), 1000.0, latency_s=0.0)
     # The layers in the middle take an item in and pass one on.
-    assert found.epoch_seconds == pytest.approx(STEPS * 3 * STEP_S, rel=0.15)
+    assert found.epoch_seconds == pytest.approx(STEPS * steps * STEP_S, rel=0.15)
 
 
 def test_devices_that_are_too_many_have_no_node(made_run: Callable[..., ResolvedRun]) -> None:
