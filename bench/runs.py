@@ -51,8 +51,22 @@ def machine() -> dict[str, Any]:
 
 
 def save(name: str, figures: dict[str, Any]) -> None:
-    """Write a bench's figures to bench/results and print them."""
+    """Write a bench's figures, and what they were measured on, to bench/results."""
+    write(name, {'machine': machine(), **figures})
+
+
+def write(name: str, figures: dict[str, Any]) -> None:
+    """Write figures to bench/results/NAME.json and print them."""
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({'machine': machine(), **figures}, indent=2) + '\n'
+    text = json.dumps(figures, indent=2) + '\n'
     (RESULTS / f'{name}.json').write_text(text)
     sys.stdout.write(text)
+
+
+def read(name: str) -> dict[str, Any]:
+    """
+    Give the figures that bench/results/NAME.json holds.
+
+    :raises FileNotFoundError: if there are none.
+    """
+    return json.loads((RESULTS / f'{name}.json').read_text())
