@@ -92,12 +92,20 @@ def _layers_table(shapes: list[LayerShape], console: Console) -> Table:
             units.shape(shape.input_shape),
             units.shape(shape.passed_shape),
             units.number(shape.parameters),
-            _named(shape.config.rule.model_dump()),
+            _rule(shape),
             f'{shape.optimizer.name}, rate {shape.optimizer.learning_rate:g}',
         ]
         for shape in shapes
     ]
     return table(console, columns, rows)
+
+
+def _rule(shape: LayerShape) -> str:
+    words = _named(shape.config.rule.model_dump())
+    parts = len(shape.config.auxiliary)
+    if not parts:
+        return words
+    return f'{words}, behind {parts} {"part" if parts == 1 else "parts"} of its own'
 
 
 def _named(settings: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, gelu, pad
 
 from dff_nodes.learning.batch import Batch
-from dff_nodes.learning.body import Body, build_body
+from dff_nodes.learning.body import Body, build_body, build_parts
 from dff_nodes.learning.compute import compute_precision
 from dff_nodes.learning.inputs import Pixels, as_maps, owned
 from dff_nodes.learning.layer import Layer, TrainFigures, prefixed, train_figures, without_prefix
@@ -61,10 +61,17 @@ class OneStreamLayer(Layer):
         self.precision = compute_precision(resolved.config.compute.precision, device)
         if isinstance(self.body, Body):
             self.body.precision = self.precision
+        self.auxiliary: Body | None = None
+        if config.auxiliary:
+            behind = build_parts(
+                config.auxiliary, shape.output_shape, self.seed, index, 'auxiliary'
+            )
+            behind.precision = self.precision
+            self.auxiliary = behind.to(device, memory_format=layout)
         setting = Setting(
             config.rule,
             own,
-            shape.output_shape,
+            shape.judged_shape,
             resolved.facts.classes,
             self.seed,
             index,
@@ -80,6 +87,8 @@ class OneStreamLayer(Layer):
         """Give what turns gradients into steps, by the name of its moments."""
         config = self.shape.config
         body = dict(self.body.named_parameters(prefix='body')) if self.rule.trains_body else {}
+        if self.auxiliary is not None:
+            body |= dict(self.auxiliary.named_parameters(prefix='auxiliary'))
         matrices = {name: each for name, each in body.items() if each.dim() > 1}
         others = {name: each for name, each in body.items() if each.dim() < 2}
         head = dict(self.rule.named_parameters(prefix='rule'))
@@ -112,9 +121,10 @@ class OneStreamLayer(Layer):
         labels = batch.labels.to(self.device)
         with torch.set_grad_enabled(self.learns):
             output = self._output(own, carried)
-            if output.requires_grad and output.dim() == 4:
-                output.register_hook(_channels_last)
-            step = Step(self.body, own, output, labels, self.steps)
+            judged = self._judged(output)
+            if judged.requires_grad and judged.dim() == 4:
+                judged.register_hook(_channels_last)
+            step = Step(self.body, own, judged, labels, self.steps)
             loss, scores = self.rule.loss(step)
         rate = self._update(loss)
         with torch.no_grad():
@@ -144,7 +154,10 @@ class OneStreamLayer(Layer):
         :param normalize: by the batch's own statistics, where a part learns.
         """
         steps = [each.steps for each in self.learners.values()]
-        for module, window in ((self.body, steps[0]), (self.rule, steps[-1])):
+        parts = [(self.body, steps[0]), (self.rule, steps[-1])]
+        if self.auxiliary is not None:
+            parts.append((self.auxiliary, steps[0]))
+        for module, window in parts:
             learns = self.steps in window
             module.train(learns and normalize)
             module.requires_grad_(learns)
@@ -175,12 +188,12 @@ class OneStreamLayer(Layer):
     def evaluate(self, batch: Batch) -> tuple[Batch, Tensor]:
         """See Layer.evaluate."""
         passed, output = self._as_trained(batch)
-        return passed, self.rule.scores(output)
+        return passed, self.rule.scores(self._judged(output))
 
     @torch.no_grad()
     def _as_trained(self, batch: Batch) -> tuple[Batch, Tensor]:
         """Give what passes on, and the output, with running statistics and no dropout."""
-        for module in (self.body, self.rule):
+        for module in self._parts().values():
             module.eval()
         own, carried = self._parted(self._arrived(batch))
         output = self._output(own, carried)
@@ -211,6 +224,10 @@ class OneStreamLayer(Layer):
             output = output + _fitted(carried, output)
         return output
 
+    def _judged(self, output: Tensor) -> Tensor:
+        """Give what the rule looks at."""
+        return output if self.auxiliary is None else self.auxiliary(output)
+
     def _passed(self, output: Tensor, own: Tensor, carried: Tensor | None) -> Tensor:
         """What passes on, and beside it what is carried."""
         passed = self.rule.passed(output)
@@ -240,12 +257,19 @@ class OneStreamLayer(Layer):
     def learned(self) -> dict[str, Tensor]:
         """See Layer.learned."""
         named: dict[str, Tensor] = {}
-        parts: dict[str, nn.Module] = {'body': self.body, 'rule': self.rule}
-        if self.stem:
-            parts['stem'] = self.stem
-        for prefix, module in parts.items():
+        for prefix, module in self._parts().items():
             named |= prefixed(prefix, module.state_dict(keep_vars=True))
         return named
+
+    def _parts(self) -> dict[str, nn.Module]:
+        """Give the modules whose state is the layer's, by the name it has there."""
+        parts = {
+            'body': self.body,
+            'auxiliary': self.auxiliary,
+            'rule': self.rule,
+            'stem': self.stem,
+        }
+        return {name: each for name, each in parts.items() if each is not None}
 
     def moments(self) -> dict[str, Tensor]:
         """See Layer.moments."""

@@ -19,6 +19,7 @@ from dff_nodes.runs.rules import (
     Shape,
     SoftmaxHeadRule,
     SpatialGoodnessRule,
+    rules,
 )
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ def _check_label_fits(config: Config, facts: DataFacts) -> None:
 def check_layer(layer: LayerConfig, index: int, output: Shape, classes: int, field: str) -> None:
     """Refuse settings of a layer that do not fit its rule, its place or its data."""
     rule = layer.rule
+    if layer.auxiliary and not rule.takes_auxiliary:
+        raise ConfigError(
+            f'{field}.auxiliary must be left out for the rule {rule.name}: it is for '
+            f'{", ".join(_rules_with_auxiliary())}'
+        )
     if isinstance(rule, (ChannelCompetitionRule, MeanGoodnessRule)) and output[-1] % classes:
         raise ConfigError(
             f'{field}.rule {rule.name} needs one group of channels for each of {classes} '
@@ -83,6 +89,10 @@ def check_layer(layer: LayerConfig, index: int, output: Shape, classes: int, fie
         raise ConfigError(f'{field}.rule.kernel must be odd, got {rule.kernel}')
     if rule.streams == 2:
         _check_two_stream_layer(layer, field)
+
+
+def _rules_with_auxiliary() -> list[str]:
+    return [name for name, rule in rules().items() if rule.takes_auxiliary]
 
 
 def check_head_epochs(layer: LayerConfig, head_parameters: int, field: str) -> None:

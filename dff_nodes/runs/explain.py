@@ -17,7 +17,7 @@ from dff_nodes.runs.config_file import sections_in, tag_of
 from dff_nodes.runs.layers import LocalSettings
 
 FIRST_LAYER = 'network[N](dense).'
-STEPS = {'network': '[N]', 'parts': '[N]', 'placement': '.DEVICE'}
+STEPS = {'network': '[N]', 'parts': '[N]', 'auxiliary': '[N]', 'placement': '.DEVICE'}
 TYPES = {
     int: 'whole number',
     float: 'number',
@@ -68,6 +68,8 @@ def _chosen(field: FieldInfo, children: list[type[BaseModel]]) -> str:
     if len(children) == 1 or field.is_required():
         return ''
     default = field.get_default(call_default_factory=True)
+    if default == []:
+        return '[]'
     first = default[0] if isinstance(default, list) else default
     return tag_of(type(first)) or ''
 

@@ -161,10 +161,20 @@ class PoolPart(Section):
     mode: Literal['max', 'average'] = Field('max', description='what is left of them')
 
 
+AnyPart = Annotated[DensePart | ConvolutionPart | PoolPart, Field(discriminator='type')]
+
+
 class LocalSettings(Section):
     """What every layer has, whatever it is made of: how it learns."""
 
     rule: AnyRule = Field(SwishRule(), description='local rule, with its settings')
+    auxiliary: list[AnyPart] = Field(
+        [],
+        max_length=100,
+        description='dense, conv and pool between the output and the rule, a network of the '
+        "layer's own whose gradient reaches the layer (AugLocal 2402.17318); it learns when the "
+        'layer does, and what passes on does not go through it',
+    )
     optimizer: AnyOptimizer | None = Field(
         None, description='of this layer; default training.optimizer'
     )
@@ -226,9 +236,6 @@ class ConvolutionLayer(StemSettings, ConvolutionPart):
         description='begin: the input travels on beside the output; carry: what travels beside '
         'the input goes on; add: it is added to the output',
     )
-
-
-AnyPart = Annotated[DensePart | ConvolutionPart | PoolPart, Field(discriminator='type')]
 
 
 def has_bias(part: DensePart | ConvolutionPart) -> bool:

@@ -21,7 +21,7 @@ def layer_macs(resolved: ResolvedRun, layer: int) -> int:
     """
     shape, classes = resolved.layers[layer], resolved.facts.classes
     if resolved.config.streams == 1:
-        scores = shape.config.rule.macs(shape.output_shape, classes)
+        scores = shape.config.rule.macs(shape.judged_shape, classes)
         return _stem_macs(shape, layer) + shape.macs + scores
     readout = shape.units * classes if resolved.candidates == 1 else 0
     if layer == 0 and _shares_the_image(resolved):

@@ -15,7 +15,7 @@ from dff_nodes.runs.config import Config, layer_names
 from dff_nodes.runs.config_file import ConfigError, config_hash
 from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig, OptimizerConfig
 from dff_nodes.runs.rules import Shape
-from dff_nodes.runs.shapes import body_shape, layer_outcome
+from dff_nodes.runs.shapes import auxiliary_outcome, body_shape, layer_outcome
 
 USUAL_REPLAY_ITEMS = 16
 LEAST_SAVE_SHARE = 0.2
@@ -41,7 +41,9 @@ class LayerShape:
     input_shape: Shape
     """(features,), or (height, width, channels): what arrives, carried maps included"""
     output_shape: Shape
-    """of what it gives, scores and learns from"""
+    """of what it gives"""
+    judged_shape: Shape
+    """of what its rule scores and learns from: its output behind the auxiliary network"""
     carried: int
     """channels that travel beside its input"""
     passes_carried: int
@@ -49,13 +51,13 @@ class LayerShape:
     parameters: int
     """learned numbers of the layer, its rule and its read-out"""
     matrix_parameters: int
-    """of them weights of the layer itself"""
+    """of them weights of the layer itself and of its auxiliary network"""
     head_parameters: int
     """of them those of its rule"""
     widest: int
     """numbers of one sample where the layer has most of them"""
     macs: int
-    """multiplications with a weight, of one row through the layer itself"""
+    """multiplications with a weight, of one row through the layer and its auxiliary network"""
     readout_classes: int
     """classes of the layer's read-out on SCORE items, 0 without one"""
     config: LayerConfig
@@ -142,23 +144,26 @@ class ResolvedRun:
         field = f'network[{index}]'
         own = arriving if not carried else (*arriving[:2], arriving[2] - carried)
         outcome = layer_outcome(layer, own, field)
-        check_layer(layer, index, outcome.shape, self.facts.classes, field)
+        behind = auxiliary_outcome(layer, outcome.shape, field)
+        check_layer(layer, index, behind.shape, self.facts.classes, field)
         readout = self.facts.classes if self.config.has_readout else 0
         taken = body_shape(layer, own, field)
         passes = _carried_behind(layer, taken, outcome.shape, carried, field)
-        head = layer.rule.parameters(taken, outcome.shape, self.facts.classes)
+        head = layer.rule.parameters(taken, behind.shape, self.facts.classes)
         check_head_epochs(layer, head, field)
+        learned = outcome.parameters + behind.parameters
         return LayerShape(
             name=name,
             input_shape=arriving,
             output_shape=outcome.shape,
+            judged_shape=behind.shape,
             carried=carried,
             passes_carried=passes,
-            parameters=outcome.parameters + head + (math.prod(outcome.shape) + 1) * readout,
-            matrix_parameters=outcome.matrix_parameters,
+            parameters=learned + head + (math.prod(outcome.shape) + 1) * readout,
+            matrix_parameters=outcome.matrix_parameters + behind.matrix_parameters,
             head_parameters=head,
-            widest=outcome.widest,
-            macs=outcome.macs,
+            widest=outcome.widest + behind.widest,
+            macs=outcome.macs + behind.macs,
             readout_classes=readout,
             config=layer,
             optimizer=layer.optimizer or self.config.training.optimizer,

@@ -37,6 +37,11 @@ class Rule(Section):
     """
     streams: ClassVar[int] = 1
     """2: positive and negative samples travel; 1: samples and their labels"""
+    takes_auxiliary: ClassVar[bool] = False
+    """
+    whether a network of the layer's own may stand before the rule: of rules that look at a step's
+    output and labels alone, and pass on the output as it is
+    """
 
     def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:
         """
@@ -132,6 +137,7 @@ class SoftmaxHeadRule(HeadRule):
 
     name: Literal['softmax_head'] = 'softmax_head'
     implementation = 'dff_nodes.learning.rules.softmax_head:SoftmaxHead'
+    takes_auxiliary = True
     hidden: int = Field(
         0,
         ge=0,
@@ -173,6 +179,7 @@ class PredSimRule(HeadRule):
 
     name: Literal['pred_sim'] = 'pred_sim'
     implementation = 'dff_nodes.learning.rules.pred_sim:PredSim'
+    takes_auxiliary = True
     beta: float = Field(0.99, ge=0, le=1, description='share of the similarity loss')
 
     def parameters(self, input_shape: Shape, output_shape: Shape, classes: int) -> int:

@@ -58,7 +58,7 @@ def layer_outcome(layer: LayerConfig, shape: Shape, field: str) -> Outcome:
     :raises ConfigError: naming the setting that does not fit.
     """
     if isinstance(layer, BlockLayer):
-        return _through(layer.parts, body_shape(layer, shape, field), field)
+        return _through(layer.parts, body_shape(layer, shape, field), f'{field}.parts')
     if isinstance(layer, TorchvisionLayer):
         return _through_torchvision(layer, shape, field)
     if isinstance(layer, GraphLayer):
@@ -68,6 +68,16 @@ def layer_outcome(layer: LayerConfig, shape: Shape, field: str) -> Outcome:
         return part_outcome(layer, shape, field)
     _check_skip(layer, shape, field)
     return part_outcome(layer, body_shape(layer, shape, field), field)
+
+
+def auxiliary_outcome(layer: LayerConfig, shape: Shape, field: str) -> Outcome:
+    """
+    Follow what a layer gives through the network that stands before its rule, if one does.
+
+    :param shape: of the layer's output.
+    :raises ConfigError: as layer_outcome.
+    """
+    return _through(layer.auxiliary, shape, f'{field}.auxiliary')
 
 
 def whitened_shape(shape: Shape, field: str) -> Shape:
@@ -87,7 +97,7 @@ def _check_skip(layer: ConvolutionLayer, shape: Shape, field: str) -> None:
 def _through(parts: list[AnyPart], shape: Shape, field: str) -> Outcome:
     parameters = matrices = widest = macs = 0
     for index, part in enumerate(parts):
-        outcome = part_outcome(part, shape, f'{field}.parts[{index}]')
+        outcome = part_outcome(part, shape, f'{field}[{index}]')
         widest += outcome.widest
         shape = outcome.shape
         parameters += outcome.parameters

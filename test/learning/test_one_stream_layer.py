@@ -20,6 +20,7 @@ from dff_nodes.runs.torchvision_parts import build_parts, pool_before_relu, sett
 from dff_nodes.seeds import generator
 
 CONV = {'type': 'conv', 'channels': 12, 'rule': 'softmax_head'}
+POOL = {'type': 'pool'}
 
 
 def layers(*configs: dict[str, Any], **sections: Any) -> list[Layer]:
@@ -88,6 +89,44 @@ def test_a_layer_whose_head_learns_longer_comes_back_to_the_same_bits() -> None:
     moments = straight.moments()
     assert moments['optimizer.steps_done'] == batches.per_epoch
     assert moments['head_optimizer.steps_done'] == batches.per_epoch + 6
+
+
+@pytest.mark.parametrize('rule', ['softmax_head', 'pred_sim'])
+def test_an_auxiliary_network_teaches_the_layer_and_nothing_passes_through_it(rule: str) -> None:
+    parts = [{'type': 'conv', 'channels': 6, 'pool': 2, 'activation': 'gelu'}]
+    (layer,) = layers(CONV | {'rule': rule, 'auxiliary': parts})
+    (plain,) = layers(CONV | {'rule': rule})
+    batch = first_batch()
+    assert layer.shape.judged_shape == (4, 4, 6)
+    assert layer.shape.output_shape == plain.shape.output_shape
+    assert torch.equal(layer.evaluate(batch)[0].positive, plain.evaluate(batch)[0].positive)
+    # The head begins at zero, and so do gradients: of the second step all have one.
+    train(layer, digits(), range(1))
+    before = {name: each.clone() for name, each in layer.parameters().items()}
+    assert {name.partition('.')[0] for name in before} == {'body', 'auxiliary', 'rule'}
+    train(layer, digits(), range(1, 2))
+    after = layer.parameters()
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+
+    passed, scores = layer.evaluate(batch)
+    with torch.no_grad():
+        judged = layer.auxiliary(passed.positive.permute(0, 3, 1, 2))
+        assert torch.allclose(scores, layer.rule.scores(judged), atol=1e-6)
+
+
+def test_an_auxiliary_network_learns_when_the_layer_does() -> None:
+    """And not in the epochs in which the head alone goes on."""
+    parts = [{'type': 'dense', 'units': 20, 'normalization': 'batch'}]
+    config = LAYERS['dense'] | {'rule': 'softmax_head', 'auxiliary': parts}
+    (layer,) = layers(config | {'epochs': [0, 1], 'head_epochs': [0, 2]})
+    batches = digits()
+    train(layer, batches, range(batches.per_epoch))
+    before = {name: each.clone() for name, each in layer.learned().items()}
+    train(layer, batches, range(batches.per_epoch, batches.per_epoch + 3))
+    changed = {
+        name for name, each in layer.learned().items() if not torch.equal(each, before[name])
+    }
+    assert changed == {'rule.head.weight', 'rule.head.bias'}
 
 
 def test_dropout_is_of_what_passes_on_and_differs_from_step_to_step() -> None:
@@ -228,6 +267,13 @@ def test_a_skip_is_carried_in_the_message_and_added() -> None:
         ([CONV | {'pool': 9}], r'network\[0\].pool must be at most 8'),
         ([CONV | {'groups': 5}], r'network\[0\].groups must divide'),
         ([CONV | {'rule': 'swish'}], "normalization must be 'none'"),
+        ([CONV | {'rule': 'prototype', 'auxiliary': [POOL]}], 'left out for the rule prototype'),
+        ([CONV | {'rule': 'swish', 'auxiliary': [POOL]}], 'it is for softmax_head, pred_sim'),
+        ([CONV | {'auxiliary': [POOL, POOL | {'size': 5}]}], r'\[0\].auxiliary\[1\].size must be'),
+        (
+            [LAYERS['dense'] | {'rule': 'softmax_head', 'auxiliary': [POOL]}],
+            r'network\[0\].auxiliary\[0\].type needs maps',
+        ),
         (
             [{'type': 'torchvision', 'parts': ['layer9'], 'rule': 'block_softmax'}],
             "no part 'layer9'",

@@ -28,6 +28,14 @@ ONE_STREAM = sorted(
 MAPS_ONLY = ('spatial_goodness',)
 AnyRule = str | dict[str, Any]
 HIDDEN: AnyRule = {'name': 'softmax_head', 'hidden': 24, 'head_inputs': 150}
+AUXILIARY = {
+    'dense': [{'type': 'dense', 'units': 30, 'normalization': 'batch'}],
+    'conv': [
+        {'type': 'conv', 'channels': 16, 'pool': 2},
+        {'type': 'pool', 'mode': 'average'},
+        {'type': 'conv', 'channels': 8, 'normalization': 'group'},
+    ],
+}
 CASES = [
     pytest.param(rule, kind, id=f'{name}-{kind}')
     for name, rule in [(rule, rule) for rule in ONE_STREAM] + [('hidden', HIDDEN)]
@@ -50,6 +58,7 @@ def test_a_layer_learns_real_digits(rule: AnyRule, kind: str) -> None:
 @pytest.mark.parametrize(('rule', 'kind'), CASES)
 def test_a_layer_goes_on_from_its_state_as_if_it_had_not_stopped(rule: AnyRule, kind: str) -> None:
     settings = {'dropout': 0.2, 'optimizer': {'name': 'muon', 'learning_rate': 0.05}}
+    settings['auxiliary'] = AUXILIARY[kind] if takes_auxiliary(rule) else []
     whole, first, second = (one_layer(rule, kind, **settings) for _ in range(3))
     batches = digits()
     train(whole, batches, range(12))
@@ -63,12 +72,21 @@ def test_a_layer_goes_on_from_its_state_as_if_it_had_not_stopped(rule: AnyRule, 
 
 @pytest.mark.parametrize(('rule', 'kind'), CASES)
 def test_the_parameters_are_counted_right(rule: AnyRule, kind: str) -> None:
-    layer = one_layer(rule, kind)
+    auxiliary = AUXILIARY[kind] if takes_auxiliary(rule) else []
+    layer = one_layer(rule, kind, auxiliary=auxiliary)
     modules = nn.ModuleList([layer.body, layer.rule])
+    own = nn.ModuleList([layer.body])
+    if auxiliary:
+        modules.append(layer.auxiliary)
+        own.append(layer.auxiliary)
     assert layer.shape.parameters == sum(each.numel() for each in modules.parameters())
-    own = [each for each in layer.body.parameters() if each.dim() > 1]
-    assert layer.shape.matrix_parameters == sum(each.numel() for each in own)
+    matrices = [each for each in own.parameters() if each.dim() > 1]
+    assert layer.shape.matrix_parameters == sum(each.numel() for each in matrices)
     assert layer.shape.head_parameters == sum(each.numel() for each in layer.rule.parameters())
+
+
+def takes_auxiliary(rule: AnyRule) -> bool:
+    return rules()[rule if isinstance(rule, str) else rule['name']].takes_auxiliary
 
 
 def made_rule(

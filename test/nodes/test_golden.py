@@ -197,13 +197,14 @@ def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str | dict[str, Any], .
 def test_precision(dff: Dff, precision: str) -> None:
     rule = {'rule': {'name': 'softmax_head', 'hidden': 16}}
     conv = {'type': 'conv', 'channels': 12, 'activation': 'gelu', **rule}
+    auxiliary = {'type': 'conv', 'channels': 16, 'stride': 2}
     assert_golden(
         dff,
         settings(
             network=[
                 # So many channels, and few or some pixels behind them: products (Convolution).
                 conv | {'stem': 'whiten', 'channels': 128},
-                conv | {'pool': 2, 'channels': 128, 'rule': 'pred_sim'},
+                conv | {'pool': 2, 'channels': 128, 'rule': 'pred_sim', 'auxiliary': [auxiliary]},
                 {'units': 30, **rule},
             ],
             training__epochs=1,

@@ -34,6 +34,13 @@ NETWORKS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         [CONV | {'rule': HIDDEN}, {'units': 30, 'rule': HIDDEN}],
         {},
     ),
+    'auxiliary network': (
+        [
+            CONV | {'auxiliary': [{'type': 'conv', 'channels': 6, 'stride': 2}, {'type': 'pool'}]},
+            {'units': 30, 'rule': 'softmax_head', 'auxiliary': [{'type': 'dense', 'units': 9}]},
+        ],
+        {},
+    ),
     'patches': ([CONV | {'rule': 'spatial_goodness'}], {}),
     'block': ([{'type': 'block', 'parts': [{'units': 9, 'type': 'dense'}] * 2}], {}),
     'block behind a stem': (
