@@ -16,6 +16,7 @@ from dff_nodes.runs.rules import (
     BlockSoftmaxRule,
     ChannelCompetitionRule,
     MeanGoodnessRule,
+    PredSimRule,
     Shape,
     SoftmaxHeadRule,
     SpatialGoodnessRule,
@@ -85,6 +86,11 @@ def check_layer(layer: LayerConfig, index: int, output: Shape, classes: int, fie
         raise ConfigError(f"{field}.stem must be 'none', it is for layer 0 only")
     if isinstance(rule, SpatialGoodnessRule) and len(output) != 3:
         raise ConfigError(f'{field}.rule spatial_goodness needs maps, for example of type: conv')
+    if isinstance(rule, PredSimRule) and output[:-1] == (1, 1):
+        raise ConfigError(
+            f'{field}.rule pred_sim compares deviations over the pixels of maps, so it needs more '
+            'than one pixel, got maps of 1 x 1'
+        )
     if isinstance(rule, BlockGoodnessRule) and rule.kernel % 2 == 0:
         raise ConfigError(f'{field}.rule.kernel must be odd, got {rule.kernel}')
     if rule.streams == 2:

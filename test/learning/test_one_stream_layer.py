@@ -267,6 +267,7 @@ def test_a_skip_is_carried_in_the_message_and_added() -> None:
         ([CONV | {'pool': 9}], r'network\[0\].pool must be at most 8'),
         ([CONV | {'groups': 5}], r'network\[0\].groups must divide'),
         ([CONV | {'rule': 'swish'}], "normalization must be 'none'"),
+        ([CONV | {'rule': 'pred_sim', 'pool': 8}], 'more than one pixel, got maps of 1 x 1'),
         ([CONV | {'rule': 'prototype', 'auxiliary': [POOL]}], 'left out for the rule prototype'),
         ([CONV | {'rule': 'swish', 'auxiliary': [POOL]}], 'it is for softmax_head, pred_sim'),
         ([CONV | {'auxiliary': [POOL, POOL | {'size': 5}]}], r'\[0\].auxiliary\[1\].size must be'),

@@ -31,7 +31,7 @@ HIDDEN: AnyRule = {'name': 'softmax_head', 'hidden': 24, 'head_inputs': 150}
 AUXILIARY = {
     'dense': [{'type': 'dense', 'units': 30, 'normalization': 'batch'}],
     'conv': [
-        {'type': 'conv', 'channels': 16, 'pool': 2},
+        {'type': 'conv', 'channels': 16},
         {'type': 'pool', 'mode': 'average'},
         {'type': 'conv', 'channels': 8, 'normalization': 'group'},
     ],
