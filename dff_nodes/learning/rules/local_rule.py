@@ -27,7 +27,7 @@ class Setting(Generic[Settings]):
     input_shape: Shape
     """of what the layer's body takes: (features,) or (height, width, channels)"""
     output_shape: Shape
-    """of what it gives"""
+    """of what the rule looks at: what the body gives, or the auxiliary network behind it"""
     classes: int
     seed: int
     index: int
@@ -54,7 +54,10 @@ class Step:
     input: Tensor
     """float32, carries no gradient"""
     output: Tensor
-    """float32, carries the layer's gradient while it trains"""
+    """
+    float32, carries the layer's gradient while it trains; what the auxiliary network makes of it
+    where there is one
+    """
     labels: Tensor
     """int64 [samples]"""
     number: int
