@@ -149,7 +149,7 @@ class OneStreamLayer(Layer):
 
     def _prepare(self, *, normalize: bool) -> None:
         """
-        Bring both parts of the layer into the state they have for the next TRAIN item.
+        Bring the parts of the layer into the state they have for the next TRAIN item.
 
         :param normalize: by the batch's own statistics, where a part learns.
         """
