@@ -82,20 +82,19 @@ def build_body(layer: LayerConfig, shape: Shape, seed: int, *purpose: str | int)
         draw_weights(graph_body, layer.initialization, seed, *purpose)
         return graph_body
     if isinstance(layer, TorchvisionLayer):
-        from dff_nodes.runs import torchvision_parts
-        from dff_nodes.runs.torchvision_parts import pool_before_relu, settle_in_place
+        from dff_nodes.runs.torchvision_parts import build_parts, pool_before_relu, settle_in_place
 
-        body = Body(*torchvision_parts.build_parts(layer.network, layer.parts, 'parts', shape[-1]))
+        body = Body(*build_parts(layer.network, layer.parts, 'parts', shape[-1]))
         settle_in_place(body)
         pool_before_relu(body)
         replace_convolutions(body)
         draw_weights(body, layer.initialization, seed, *purpose)
         return body
     parts = layer.parts if isinstance(layer, BlockLayer) else [layer]
-    return build_parts(parts, shape, seed, *purpose)
+    return body_of_parts(parts, shape, seed, *purpose)
 
 
-def build_parts(parts: Sequence[AnyPart], shape: Shape, seed: int, *purpose: str | int) -> Body:
+def body_of_parts(parts: Sequence[AnyPart], shape: Shape, seed: int, *purpose: str | int) -> Body:
     """
     Build parts that follow one another, as build_body does.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, gelu, pad
 
 from dff_nodes.learning.batch import Batch
-from dff_nodes.learning.body import Body, build_body, build_parts
+from dff_nodes.learning.body import Body, body_of_parts, build_body
 from dff_nodes.learning.compute import compute_precision
 from dff_nodes.learning.inputs import Pixels, as_maps, owned
 from dff_nodes.learning.layer import Layer, TrainFigures, prefixed, train_figures, without_prefix
@@ -63,7 +63,7 @@ class OneStreamLayer(Layer):
             self.body.precision = self.precision
         self.auxiliary: Body | None = None
         if config.auxiliary:
-            behind = build_parts(
+            behind = body_of_parts(
                 config.auxiliary, shape.output_shape, self.seed, index, 'auxiliary'
             )
             behind.precision = self.precision

@@ -43,6 +43,14 @@ CASES = [
     if kind == 'conv' or name not in MAPS_ONLY
 ]
 
+WITH_AUXILIARY = [
+    pytest.param(rule, kind, AUXILIARY[kind], id=f'{rule}-{kind}-auxiliary')
+    for rule in ONE_STREAM
+    for kind in ('dense', 'conv')
+    if rules()[rule].takes_auxiliary
+]
+MADE = [pytest.param(*case.values, [], id=case.id) for case in CASES] + WITH_AUXILIARY
+
 
 @pytest.mark.parametrize(('rule', 'kind'), CASES)
 def test_a_layer_learns_real_digits(rule: AnyRule, kind: str) -> None:
@@ -55,10 +63,12 @@ def test_a_layer_learns_real_digits(rule: AnyRule, kind: str) -> None:
     assert accuracy(layer, batches) > max(0.25, before)
 
 
-@pytest.mark.parametrize(('rule', 'kind'), CASES)
-def test_a_layer_goes_on_from_its_state_as_if_it_had_not_stopped(rule: AnyRule, kind: str) -> None:
-    settings = {'dropout': 0.2, 'optimizer': {'name': 'muon', 'learning_rate': 0.05}}
-    settings['auxiliary'] = AUXILIARY[kind] if takes_auxiliary(rule) else []
+@pytest.mark.parametrize(('rule', 'kind', 'auxiliary'), MADE)
+def test_a_layer_goes_on_from_its_state_as_if_it_had_not_stopped(
+    rule: AnyRule, kind: str, auxiliary: list[dict[str, Any]]
+) -> None:
+    optimizer = {'name': 'muon', 'learning_rate': 0.05}
+    settings = {'dropout': 0.2, 'optimizer': optimizer, 'auxiliary': auxiliary}
     whole, first, second = (one_layer(rule, kind, **settings) for _ in range(3))
     batches = digits()
     train(whole, batches, range(12))
@@ -70,9 +80,10 @@ def test_a_layer_goes_on_from_its_state_as_if_it_had_not_stopped(rule: AnyRule, 
         assert torch.equal(tensor, second.state()[name]), name
 
 
-@pytest.mark.parametrize(('rule', 'kind'), CASES)
-def test_the_parameters_are_counted_right(rule: AnyRule, kind: str) -> None:
-    auxiliary = AUXILIARY[kind] if takes_auxiliary(rule) else []
+@pytest.mark.parametrize(('rule', 'kind', 'auxiliary'), MADE)
+def test_the_parameters_are_counted_right(
+    rule: AnyRule, kind: str, auxiliary: list[dict[str, Any]]
+) -> None:
     layer = one_layer(rule, kind, auxiliary=auxiliary)
     modules = nn.ModuleList([layer.body, layer.rule])
     own = nn.ModuleList([layer.body])
@@ -83,10 +94,6 @@ def test_the_parameters_are_counted_right(rule: AnyRule, kind: str) -> None:
     matrices = [each for each in own.parameters() if each.dim() > 1]
     assert layer.shape.matrix_parameters == sum(each.numel() for each in matrices)
     assert layer.shape.head_parameters == sum(each.numel() for each in layer.rule.parameters())
-
-
-def takes_auxiliary(rule: AnyRule) -> bool:
-    return rules()[rule if isinstance(rule, str) else rule['name']].takes_auxiliary
 
 
 def made_rule(
