@@ -1,6 +1,6 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions over few pixels equal PyTorch's."""
+"""Convolutions equal PyTorch's, over few pixels and where filters meet nothing but padding."""
 
 from __future__ import annotations
 
@@ -164,3 +164,48 @@ def test_parts_of_other_networks_take_it_too() -> None:
     replace_convolutions(body)
     assert [(name, each.shape) for name, each in body.named_parameters()] == names
     assert type(body[0]) is type(body[1][1]) is Convolution
+
+
+OVER_THE_EDGE = [
+    pytest.param({'kernel_size': 3, 'padding': 1, 'stride': 2}, (1, 1), 8, id='one pixel'),
+    pytest.param({'kernel_size': 2, 'padding': 1, 'stride': 2}, (1, 1), 3, id='even'),
+    pytest.param({'kernel_size': 5, 'padding': 2, 'stride': 2}, (2, 2), 21, id='two pixels'),
+    pytest.param({'kernel_size': 5, 'padding': 2, 'stride': 2}, (1, 9), 20, id='a line'),
+    pytest.param({'kernel_size': 3, 'padding': 3, 'stride': 3}, (1, 1), 8, id='at one place'),
+    pytest.param(
+        {'kernel_size': 3, 'padding': 2, 'dilation': 2, 'groups': 5}, (2, 2), 8, id='dilated'
+    ),
+]
+
+
+def dirty(numbers: int) -> None:
+    """Leave NaN in memory that is given out next to whoever asks for so many numbers."""
+    held = [
+        torch.full((numbers + more,), float('nan'), dtype=dtype)
+        for dtype in (torch.bfloat16, torch.float32)
+        for more in range(0, 4096, 256)
+    ]
+    del held
+
+
+@pytest.mark.parametrize(('settings', 'size', 'unseen'), OVER_THE_EDGE)
+@pytest.mark.parametrize('channels', [5, 20, 200])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float32])
+def test_weights_that_meet_no_pixel_learn_nothing(
+    settings: dict[str, Any],
+    size: tuple[int, int],
+    unseen: int,
+    channels: int,
+    dtype: torch.dtype,
+) -> None:
+    """PyTorch's bfloat16 gives them what happened to be in memory."""
+    module = Convolution(channels, 10, **settings).to(memory_format=torch.channels_last)
+    x = torch.randn(64, channels, *size).to(memory_format=torch.channels_last)
+    right = torch.autograd.grad(nn.Conv2d.forward(module, x).sin().sum(), module.weight)[0]
+    for _ in range(3):
+        with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
+            output = module(x)
+        dirty(module.weight.numel())
+        own = torch.autograd.grad(output.float().sin().sum(), module.weight)[0]
+        assert torch.allclose(own, right, rtol=0.1, atol=0.1 * right.abs().max().item())
+        assert (own == 0).all((0, 1)).sum() == unseen

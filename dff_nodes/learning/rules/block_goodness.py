@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, layer_norm
 
+from dff_nodes.learning.convolution import Convolution
 from dff_nodes.learning.rules.local_rule import LocalRule, Setting, Step
 from dff_nodes.runs.rules import BlockGoodnessRule
 
@@ -22,7 +23,7 @@ class BlockGoodness(LocalRule):
         channels, kernel = setting.output_shape[-1], setting.rule.kernel
         self.auxiliary: nn.Module
         if len(setting.output_shape) == 3:
-            self.auxiliary = nn.Conv2d(channels, setting.classes, kernel, padding=kernel // 2)
+            self.auxiliary = Convolution(channels, setting.classes, kernel, padding=kernel // 2)
         else:
             self.auxiliary = nn.Linear(channels, setting.classes)
         with torch.no_grad():

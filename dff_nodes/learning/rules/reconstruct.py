@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, layer_norm, mse_loss
 
+from dff_nodes.learning.convolution import Convolution
 from dff_nodes.learning.rules.heads import ReadoutRule
 from dff_nodes.learning.rules.local_rule import Setting, Step
 from dff_nodes.runs.rules import ReconstructRule
@@ -23,7 +24,7 @@ class Reconstruct(ReadoutRule):
         inputs, outputs = setting.input_shape, setting.output_shape
         self.decoder: nn.Module
         if len(outputs) == 3:
-            self.decoder = nn.Conv2d(outputs[2], inputs[2], 3, padding=1)
+            self.decoder = Convolution(outputs[2], inputs[2], 3, padding=1)
         else:
             self.decoder = nn.Linear(outputs[0], math.prod(inputs))
         with torch.no_grad():
