@@ -33,6 +33,16 @@ class TrainFigures:
     learning_rate: float
 
 
+class Diverged(RuntimeError):
+    """A layer left the finite numbers; the message says which, where, and what to do."""
+
+    def __init__(self, layer: str, what: str, when: str) -> None:
+        super().__init__(
+            f'the {what} of {layer} is not finite {when}: training diverged; lower '
+            'training.optimizer.learning_rate, or look at the data'
+        )
+
+
 def train_figures(loss: Tensor, positive: Tensor, negative: Tensor, rate: float) -> TrainFigures:
     """
     Sum up a step.

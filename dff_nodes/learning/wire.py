@@ -33,3 +33,11 @@ def from_wire(received: Tensor, out: Tensor) -> None:
     out.copy_(received)
     if received.dtype == torch.uint8:
         out.mul_(1 / STEPS)
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether no number is infinite or NaN; whole numbers always are."""
+    if not tensor.is_floating_point():
+        return True
+    # A finite sum has finite terms: one cheap pass; only an overflow is looked at twice.
+    return bool(tensor.sum(dtype=torch.float32).isfinite() or tensor.isfinite().all())

@@ -17,7 +17,7 @@ from dff_nodes.nodes import messages
 from dff_nodes.nodes.part_client import PartClient
 from dff_nodes.nodes.part_exchange import Tensors
 from dff_nodes.nodes.part_server import PartServer
-from dff_nodes.nodes.participant import RunFailed, run_node
+from dff_nodes.nodes.participant import run_node
 from dff_nodes.nodes.process import die_with_parent, prefer_throughput
 from dff_nodes.nodes.run_member import RunMember, node_name
 from dff_nodes.runs.checkpoint import CheckpointError, UnfinishedCheckpoint
@@ -160,7 +160,6 @@ class WorkerNode(RunMember):
         began = self._step_s = time.monotonic()
         tensors = self.maker.make(part, self._on_step)
         self._computing_s += time.monotonic() - began
-        self._check_finite(part, tensors)
         reach(FaultPoint.AFTER_TRAIN)
         with self.changed:
             self._fresh[part] = tensors
@@ -178,15 +177,6 @@ class WorkerNode(RunMember):
             if self.client.has(awaited):
                 break
         self._computing_s += time.monotonic() - began
-
-    def _check_finite(self, part: Part, tensors: Tensors) -> None:
-        for name, tensor in tensors.items():
-            if not tensor.isfinite().all():
-                raise RunFailed(
-                    f'{self.me}: {name} of layer_{part.layer} is not finite after chapter '
-                    f'{part.chapter + 1}: training diverged; lower training.optimizer.'
-                    'learning_rate, or look at the data'
-                )
 
     def _want(self, following: Part | None) -> None:
         needs = [] if following is None else self.maker.missing(following)

@@ -15,8 +15,9 @@ from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import Augmentation
 from dff_nodes.learning.batch import Batch, joined, parted, picked
 from dff_nodes.learning.classification import combine, correct
-from dff_nodes.learning.layer import Layer, TrainFigures, make_layer
+from dff_nodes.learning.layer import Diverged, Layer, TrainFigures, make_layer
 from dff_nodes.learning.negatives import adaptive_labels, random_labels
+from dff_nodes.learning.wire import all_finite
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.chapters import BLOCK_SAMPLES, ChapterPlan, Need, Part
 from dff_nodes.schedules.holdings import Holdings
@@ -175,6 +176,7 @@ class ChapterWorker:
 
         :param on_step: is told of every training step; what it raises ends the making.
         :returns: its tensors, cut from what this worker goes on with.
+        :raises Diverged: where one of them is not finite.
         """
         if not self.plan.is_layer(part):
             return {NEGATIVES: self._likely_wrong(part.chapter)}
@@ -190,7 +192,11 @@ class ChapterWorker:
                     on_step(StepDone(part, step, epoch, batch.samples, figures))
                     step += 1
         self._holdings.made(part)
-        return {name: tensor.clone() for name, tensor in layer.state().items()}
+        made = {name: tensor.clone() for name, tensor in layer.state().items()}
+        for name, tensor in made.items():
+            if not all_finite(tensor):
+                raise Diverged(layer.name, name, f'after chapter {part.chapter + 1}')
+        return made
 
     def _begin(self, part: Part) -> Layer:
         """Give the layer as this chapter finds it."""

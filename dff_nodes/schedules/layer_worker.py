@@ -7,10 +7,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from dff_nodes.learning.early_exit import EarlyExit
-from dff_nodes.learning.layer import Layer, TrainFigures
+from dff_nodes.learning.layer import Diverged, Layer, TrainFigures
+from dff_nodes.learning.wire import all_finite
 from dff_nodes.stream.item import Item, Kind
 
 
@@ -57,15 +59,34 @@ class LayerWorker:
         """SHA-256 over the digest before, number and kind of every item: each came just once"""
 
     def handle(self, item: Item) -> Handled:
-        """Train on, score or pass on one item; raises OutOfOrder for any but the next."""
+        """
+        Train on, score or pass on one item.
+
+        :raises OutOfOrder: for any item but the next.
+        :raises Diverged: where what came of it is not finite; nobody further on would take it.
+        """
         if item.number != self.next_item:
             raise OutOfOrder(f'item {item.number} came, item {self.next_item} is next')
         handled = self._handle(item)
+        self._check_finite(handled)
         self.next_item += 1
         self.scored += handled.scores is not None
         step = f'{self.applied} {item.number} {int(item.kind)}'
         self.applied = hashlib.sha256(step.encode()).hexdigest()
         return handled
+
+    def _check_finite(self, handled: Handled) -> None:
+        batch, figures = handled.passed_on.batch, handled.figures
+        came = {
+            'loss': None if figures is None else torch.tensor(figures.loss),
+            'class scores': handled.scores,
+        }
+        if batch is not None:
+            passed = f'{str(self.layer.wire).removeprefix("torch.")} output'
+            came |= {passed: batch.positive, f'{passed} of negatives': batch.negative}
+        for what, tensor in came.items():
+            if tensor is not None and not all_finite(tensor):
+                raise Diverged(self.layer.name, what, f'at item {handled.passed_on.number}')
 
     def _handle(self, item: Item) -> Handled:
         if item.kind == Kind.TRAIN:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dff_nodes.learning.batch import Batch
+from dff_nodes.learning.wire import all_finite
 from dff_nodes.runs.resolve import UNLABELLED, ResolvedRun
 from dff_nodes.stream.item import Item, Kind, Mark
 
@@ -209,10 +210,7 @@ class ItemDecoder:
         if not len(data):
             return torch.empty((0, *self.shape), dtype=getattr(torch, self.dtype))
         tensor = torch.frombuffer(data, dtype=getattr(torch, self.dtype)).view(-1, *self.shape)
-        if tensor.is_floating_point():
-            # A finite sum has finite terms: one cheap pass; only an overflow is looked at twice.
-            finite = tensor.sum(dtype=torch.float32).isfinite() or tensor.isfinite().all()
-            _require(bool(finite), f'values of {name}', 'not finite', 'finite')
+        _require(all_finite(tensor), f'values of {name}', 'not finite', 'finite')
         return tensor
 
     def _rows(self, wire: WireItem) -> Tensor:
@@ -310,7 +308,7 @@ def _scores(scores: array, samples: int, classes: int, name: str) -> Tensor:
     if not samples:
         return torch.empty((0, classes))
     tensor = torch.frombuffer(scores, dtype=torch.float32).view(samples, classes).clone()
-    _require(bool(torch.isfinite(tensor).all()), f'values of {name}', 'not finite', 'finite')
+    _require(all_finite(tensor), f'values of {name}', 'not finite', 'finite')
     return tensor
 
 

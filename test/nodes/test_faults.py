@@ -77,6 +77,26 @@ def test_a_layer_that_never_appears_is_named(dff: Dff) -> None:
     assert 'Traceback' not in done.errors
 
 
+@pytest.mark.parametrize('schedule', ['stream', 'single_layer'])
+@pytest.mark.parametrize('where', [[], ['--reference']], ids=['ros', 'reference'])
+def test_training_that_diverges_ends_and_says_so(
+    dff: Dff, schedule: str, where: list[str]
+) -> None:
+    """Nobody takes what is not finite, so that a run which went on would wait for ever."""
+    diverging = settings(
+        network=[{'units': 50, 'activation': 'none', 'rule': 'reconstruct'}] * 2,
+        training__optimizer={'name': 'sgd', 'learning_rate': 10, 'momentum': 0.99},
+        training__epochs=3,
+        schedule__name=schedule,
+    )
+    done = dff.run('train', '--json', '--name', 'diverged', *diverging, *where)
+    assert done.status == 1
+    assert 'is not finite' in done.answer['error']
+    assert 'training diverged; lower training.optimizer.learning_rate' in done.answer['error']
+    assert 'Traceback' not in done.errors
+    dff.await_gone()
+
+
 def test_two_runs_on_one_network_do_not_mix(dff: Dff) -> None:
     """
     Different names: different namespaces. The same name elsewhere: one refused, or kept apart.

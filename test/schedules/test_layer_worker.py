@@ -11,7 +11,7 @@ import torch
 
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.early_exit import make_early_exit
-from dff_nodes.learning.layer import Layer, make_layer
+from dff_nodes.learning.layer import Diverged, Layer, make_layer
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.layer_worker import LayerWorker, OutOfOrder
 from dff_nodes.stream.item import Item, Kind, Mark
@@ -66,6 +66,35 @@ def test_an_item_that_cannot_be_handled_is_still_the_next(layer: Layer) -> None:
     with pytest.raises((RuntimeError, TypeError)):
         worker.handle(broken)
     assert worker.next_item == 0
+
+
+@pytest.mark.parametrize('rule', ['softmax_head', 'swish'])
+def test_training_that_diverges_raises_what_says_so(made_run: MakeRun, rule: str) -> None:
+    run = made_run(network=[{'units': 6, 'rule': rule}], training={'batch_size': 4})
+    worker = LayerWorker(make_layer(run, 0, torch.device('cpu')), 0)
+    worker.handle(an_item(0, Kind.TRAIN))
+    for parameter in worker.layer.parameters().values():
+        parameter.mul_(1e38)
+    with pytest.raises(Diverged, match='the loss of layer_0 is not finite at item 1: training'):
+        worker.handle(an_item(1, Kind.TRAIN))
+    assert worker.next_item == 1
+
+
+def test_what_a_rule_of_another_package_spoils_does_not_travel(made_run: MakeRun) -> None:
+    network = [{'units': 6, 'rule': 'softmax_head'}]
+    run = made_run(network=network, training={'batch_size': 4}, stream={'dtype': 'float32'})
+    layer = make_layer(run, 0, torch.device('cpu'))
+    layer.rule.passed = lambda output: output / 0
+    with pytest.raises(Diverged, match='the float32 output of layer_0 is not finite at item 0'):
+        LayerWorker(layer, 0).handle(an_item(0, Kind.TRAIN))
+
+
+def test_scores_that_are_not_finite_are_not_told(layer: Layer) -> None:
+    worker = LayerWorker(layer, 0)
+    for parameter in layer.parameters().values():
+        parameter.fill_(float('nan'))
+    with pytest.raises(Diverged, match='class scores of layer_0'):
+        worker.handle(an_item(0, Kind.EVALUATE))
 
 
 def test_the_digest_of_what_was_applied_tells_items_kinds_and_their_order(
