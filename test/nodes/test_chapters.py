@@ -15,36 +15,15 @@ from typing import Any
 
 import pytest
 from dff_command import Dff, settings
+from golden import assert_same, golden, reference
 
-from dff_nodes.data.facts import read_facts
-from dff_nodes.runs.config_file import load_config
-from dff_nodes.runs.resolve import resolve
-from dff_nodes.runs.run_folder import create_run, open_run
-from dff_nodes.schedules.run_reference import run_reference
+from dff_nodes.runs.run_folder import open_run
 
 pytestmark = pytest.mark.ros
 
 SOFTMAX = {'rule': 'softmax_head'}
 HEAD = {'units': 24, **SOFTMAX}
 PAIR = {'units': 24}
-COMPARED = ('precision', 'weights_sha256', 'history', 'items', 'config_hash', 'shard_accuracy')
-
-
-def reference(folder: Path, overrides: list[str]) -> dict[str, Any]:
-    """Run the same schedule in this process."""
-    loaded = load_config(None, overrides)
-    run = create_run(folder / 'reference', 'r', resolve(loaded, read_facts(loaded.data)))
-    return run_reference('train', run, [], lambda event: None, time.monotonic())
-
-
-def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    for key in COMPARED:
-        if key == 'shard_accuracy' and key in expected:
-            assert found[key] == pytest.approx(expected[key], abs=1e-6)
-        else:
-            assert found.get(key) == expected.get(key), key
-
-
 VARIANTS: dict[str, dict[str, Any]] = {
     'sequential': {'schedule': 'sequential', 'network': [PAIR, PAIR]},
     'single layer, adaptive negatives': {
@@ -89,14 +68,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_equals_the_schedule_in_one_process(dff: Dff, variant: str) -> None:
     tree = {'training': {'epochs': 3, 'batch_size': 64}, **VARIANTS[variant]}
-    arguments = settings(**tree)
-    process = dff.start('train', '--json', '--name', 'ros', *arguments)
-    expected = reference(dff.folder, arguments[1::2])
-    ros = dff.finish(process)
-    assert ros.status == 0, ros.errors
-    assert_same(ros.answer, expected)
+    arrived = golden(dff, settings(**tree))['wire_bytes']
     assert dff.nodes() == []
-    arrived = ros.answer['wire_bytes']
     assert arrived['coordinator'] > 0
     assert sum(arrived.values()) > arrived['coordinator'] or variant == 'sequential'
 

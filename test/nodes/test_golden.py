@@ -9,7 +9,6 @@ the arithmetic.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -17,12 +16,7 @@ from typing import Any
 
 import pytest
 from dff_command import Dff, settings
-
-from dff_nodes.data.facts import read_facts
-from dff_nodes.runs.config_file import load_config
-from dff_nodes.runs.resolve import resolve
-from dff_nodes.runs.run_folder import create_run
-from dff_nodes.schedules.run_reference import run_reference
+from golden import golden
 
 pytestmark = pytest.mark.ros
 
@@ -35,26 +29,10 @@ def network(*layers: dict[str, Any]) -> list[dict[str, Any]]:
     return [{'units': 48, **layer} for layer in layers]
 
 
-def reference(folder: Path, overrides: list[str], config: str | None = None) -> dict[str, Any]:
-    """Run the reference of a configuration in this process."""
-    loaded = load_config(config, overrides)
-    run = create_run(folder / 'reference', 'r', resolve(loaded, read_facts(loaded.data)))
-    return run_reference('train', run, [], lambda event: None, time.monotonic())
-
-
 def assert_golden(dff: Dff, arguments: list[str], config: str | None = None) -> None:
-    """Run over ROS 2 and as the reference, and compare everything that is learned."""
-    words = ['train', *([config] if config else []), '--json', '--name', 'ros', *arguments]
-    process = dff.start(*words)
-    expected = reference(dff.folder, arguments[1::2], config)
-    ros = dff.finish(process)
-    assert ros.status == 0, ros.errors
-    assert ros.answer['weights_sha256'] == expected['weights_sha256']
-    assert ros.answer['history'] == expected['history']
-    assert ros.answer['items'] == expected['items']
-    assert ros.answer['config_hash'] == expected['config_hash']
-    assert ros.answer['precision'] == expected['precision']
-    assert all(count > 0 for count in ros.answer['wire_bytes'].values())
+    """Compare a run over ROS 2 with the reference, and see that something travelled."""
+    answer = golden(dff, arguments, config)
+    assert all(count > 0 for count in answer['wire_bytes'].values())
 
 
 @pytest.mark.parametrize(
