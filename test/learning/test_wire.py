@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dff_nodes.learning.wire import STEPS, from_wire, to_wire
+from dff_nodes.learning.wire import STEPS, all_finite, from_wire, to_wire
 
 
 def travelled(activity: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -34,3 +34,22 @@ def test_sixteenths_are_the_nearest_and_the_largest_are_cut(random: torch.Genera
 def test_zero_stays_zero() -> None:
     for dtype in (torch.uint8, torch.float16, torch.float32):
         assert travelled(torch.zeros(2, 3), dtype).count_nonzero() == 0
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
+@pytest.mark.parametrize('wrong', [float('nan'), float('inf'), float('-inf')])
+@pytest.mark.parametrize('place', [0, 777, 1999])
+def test_one_number_that_is_not_finite_is_found(
+    dtype: torch.dtype, wrong: float, place: int, random: torch.Generator
+) -> None:
+    tensor = torch.randn(2000, generator=random).to(dtype)
+    assert all_finite(tensor)
+    tensor[place] = wrong
+    assert not all_finite(tensor)
+
+
+def test_the_largest_numbers_are_finite() -> None:
+    for dtype in (torch.float16, torch.float32):
+        assert all_finite(torch.full((50, 40), torch.finfo(dtype).max, dtype=dtype))
+        assert all_finite(torch.empty((0, 40), dtype=dtype))
+    assert all_finite(torch.full((50, 40), 255, dtype=torch.uint8))
