@@ -79,7 +79,7 @@ class LayerWorker:
         batch, figures = handled.passed_on.batch, handled.figures
         came = {
             'loss': None if figures is None else torch.tensor(figures.loss),
-            'class scores': handled.scores,
+            'class score': handled.scores,
         }
         if batch is not None:
             passed = f'{str(self.layer.wire).removeprefix("torch.")} output'

@@ -183,6 +183,8 @@ def test_precision(dff: Dff, precision: str) -> None:
                 # So many channels, and few or some pixels behind them: products (Convolution).
                 conv | {'stem': 'whiten', 'channels': 128},
                 conv | {'pool': 2, 'channels': 128, 'rule': 'pred_sim', 'auxiliary': [auxiliary]},
+                # Its second auxiliary convolution goes over one pixel, most weights over padding.
+                conv | {'pool': 2, 'rule': 'softmax_head', 'auxiliary': [auxiliary] * 2},
                 {'units': 30, **rule},
             ],
             training__epochs=1,

@@ -93,7 +93,7 @@ def test_scores_that_are_not_finite_are_not_told(layer: Layer) -> None:
     worker = LayerWorker(layer, 0)
     for parameter in layer.parameters().values():
         parameter.fill_(float('nan'))
-    with pytest.raises(Diverged, match='class scores of layer_0'):
+    with pytest.raises(Diverged, match='the class score of layer_0 is not finite'):
         worker.handle(an_item(0, Kind.EVALUATE))
 
 
