@@ -21,6 +21,9 @@ STATE_NAMES = {
     msg.LayerStatus.ERROR: 'error',
 }
 
+ALIVE_BEATS = 2
+"""heartbeats within which one of a node must have come for it to be there"""
+
 
 class LayerWatch:
     """
@@ -74,6 +77,14 @@ class LayerWatch:
     def is_alive(self, layer: int, within_s: float) -> bool:
         """Whether a layer that has joined the run was heard so long ago at most."""
         return time.monotonic() - self._joined_s.get(layer, -math.inf) < within_s
+
+    def silences(self) -> list[float]:
+        """Time since the last heartbeat of each layer that has joined; -1 where none was heard."""
+        now = time.monotonic()
+        return [
+            now - self._joined_s[layer] if layer in self._joined_s else -1.0
+            for layer in range(len(self.names))
+        ]
 
     def silent_s(self, layer: int) -> float:
         """Time since a layer's last heartbeat, or since the beginning."""

@@ -21,7 +21,7 @@ from rclpy.logging import get_logger
 from std_srvs.srv import Trigger
 
 from dff_nodes.nodes import messages, qos, soundness
-from dff_nodes.nodes.layer_watch import LayerWatch, known_incarnations
+from dff_nodes.nodes.layer_watch import ALIVE_BEATS, LayerWatch, known_incarnations
 from dff_nodes.nodes.participant import (
     ORDERLY,
     PAUSED,
@@ -43,8 +43,6 @@ from dff_nodes.schedules.progress import event_line
 from dff_nodes.schedules.task import Emit
 
 PROGRESS_S = 0.5
-ALIVE_BEATS = 2
-"""heartbeats within which one of a node must have come for it to be there"""
 SYNC_S = 0.5
 """between two syncs of the journal"""
 FINISHED_S, ENDED_S = 10.0, 3.0
@@ -348,6 +346,7 @@ class RunHost(Participant):
                 training=self.task.training,
                 data_sha256=self.data_sha256,
                 incarnations=array('I', self.layers.incarnations),
+                silent_s=array('f', self.layers.silences()),
             )
         )
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from pathlib import Path
@@ -15,7 +16,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange
 
 from dff_nodes.learning.compute import precision_here, warm_up
 from dff_nodes.nodes import messages, qos, soundness
-from dff_nodes.nodes.layer_watch import STATE_NAMES
+from dff_nodes.nodes.layer_watch import ALIVE_BEATS, STATE_NAMES
 from dff_nodes.nodes.participant import PAUSED, NoRun, Participant, Replaced, RunFailed
 from dff_nodes.runs.config_file import ConfigError, differences, load_config
 from dff_nodes.runs.fault_points import arm
@@ -70,6 +71,7 @@ class RunMember(Participant):
         self.incarnation = 0
         self._pending: msg.RunConfig | None = None
         self._pending_s = 0.0
+        self._place_heard_s = -math.inf
         self._twin: msg.LayerStatus | None = None
         self._twin_heard_s = 0.0
         self.resolved: ResolvedRun | None = None
@@ -144,16 +146,22 @@ class RunMember(Participant):
         Whether to wait for a heartbeat of another node of this place before taking part.
 
         There may be one on another device, that took over while this one was away. Counted from
-        when the run is known: on a busy machine both are discovered late.
+        when the run is known: on a busy machine both are discovered late. If the coordinator
+        hears a node of this place, this one listens until it hears it too, or neither does.
         """
         known = message.incarnations[self.index] if self.index < len(message.incarnations) else 0
         if not known:
             return False
+        now = time.monotonic()
         if self._pending is None:
-            self._pending_s = time.monotonic()
+            self._pending_s = now
+        if self._pending is not message:
+            silent_s = message.silent_s[self.index] if self.index < len(message.silent_s) else -1.0
+            self._place_heard_s = now - silent_s if silent_s >= 0.0 else -math.inf
         self._pending = message
         self._end_if_taken()
-        return self._still_listening(self._pending_s)
+        alive = now - self._place_heard_s <= ALIVE_BEATS * self.heartbeat_s
+        return alive or self._still_listening(self._pending_s)
 
     def _still_listening(self, began_s: float) -> bool:
         return time.monotonic() - began_s <= LISTEN_BEATS * self.heartbeat_s

@@ -302,6 +302,7 @@ CONFIGS = [
     Kind('unknown protocol', sets(protocol_version=lambda numbers: numbers.randint(100, 65535))),
     Kind('unknown phase', sets(phase=lambda numbers: numbers.randint(100, 255))),
     Kind('no JSON', sets(run_id=some_run, config='[' * 50_000)),
+    Kind('silence is not finite', sets(run_id=some_run, silent_s=array('f', [float('nan')]))),
     Kind('path as a name', sets(run_id=some_run, run_name='../../hostile')),
     Kind('not UTF-8', not_utf8('run_name', run_id=some_run)),
     *RAW,

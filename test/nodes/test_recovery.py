@@ -20,6 +20,7 @@ import psutil
 import pytest
 from dff_command import Dff, Finished, settings
 
+from dff_nodes.nodes.deployment import NodeSpec
 from dff_nodes.nodes.shared_memory import left_overs, remove_left_overs
 from dff_nodes.runs.fault_points import VARIABLE, FaultPoint
 
@@ -604,6 +605,52 @@ def test_a_layer_is_not_started_twice(cluster: Cluster, unheard_s: float) -> Non
     second = cluster.dff.finish(second)
     assert second.status == 3
     assert 'layer_1 runs on' in second.errors and 'already' in second.errors
+    done = cluster.result()
+    assert done.status == 0, done.errors
+    assert done.answer['restarts']['layer_1'] == 0
+
+
+HOLDS_BACK = """
+import sys, time, rclpy
+from dff_msgs import msg
+from dff_nodes.nodes import qos
+rclpy.init()
+node = rclpy.create_node('slow_discovery')
+late = node.create_publisher(msg.LayerStatus, '/cluster/late/status', qos.STATUS)
+heard = []
+def forward(message):
+    if late.get_subscription_count():
+        heard.append(time.monotonic())
+        if heard[-1] > heard[0] + float(sys.argv[1]):
+            late.publish(message)
+node.create_subscription(msg.LayerStatus, '/cluster/status', forward, qos.STATUS)
+rclpy.spin(node)
+"""
+"""lets heartbeats through only after a while, as where nodes discover each other late"""
+
+
+def test_a_layer_that_another_hears_late_keeps_its_place(cluster: Cluster) -> None:
+    long = CLUSTER.replace('epochs: 8,', 'epochs: 80,')
+    (cluster.dff.folder / 'cluster.yaml').write_text(long)
+    cluster.start_all()
+    cluster.await_replica(1, 60)
+    spec = NodeSpec('layer_1', 'layer_node', {'layer': 1, 'runs': str(cluster.dff.folder / 'pi5')})
+    commands = {
+        'relay': [sys.executable, '-c', HOLDS_BACK, '6'],
+        'second': [*spec.command('/cluster'), '-r', 'status:=late/status'],
+    }
+    for name, command in commands.items():
+        cluster.processes[name] = subprocess.Popen(
+            command,
+            env=cluster.dff.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    second = cluster.dff.finish(cluster.processes['second'])
+    assert second.status == 3, second.errors
+    assert 'layer_1 runs on' in second.errors and 'already' in second.errors
+    cluster.processes['relay'].kill()
     done = cluster.result()
     assert done.status == 0, done.errors
     assert done.answer['restarts']['layer_1'] == 0
