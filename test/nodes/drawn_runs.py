@@ -9,6 +9,7 @@ from typing import Any
 
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.config_file import ConfigError, check_config
+from dff_nodes.runs.fault_points import FaultPoint
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.rules import rules
 
@@ -50,6 +51,39 @@ def drawn_run(seed: int) -> Settings:
         except ConfigError:
             continue
         return run
+
+
+def drawn_faults(seed: int, nodes: list[str]) -> tuple[str, Settings]:
+    """
+    Draw where one to three nodes die, and how often they save until then.
+
+    The first fault is one that a run gets to, however short it is; others may come too late.
+
+    :param nodes: those that train.
+    :returns: the value of fault_points.VARIABLE, and settings of `checkpoint`.
+    """
+    draw = _Draw(seed)
+    stream = nodes[0].startswith('layer')
+    few = [FaultPoint.IN_CHECKPOINT, FaultPoint.BEFORE_RENAME, FaultPoint.AFTER_RENAME]
+    many = [FaultPoint.BEFORE_TRAIN, FaultPoint.AFTER_TRAIN]
+    ends = [FaultPoint.BEFORE_RESULT, FaultPoint.AFTER_RESULT]
+    if stream:
+        few += [FaultPoint.BEFORE_CREDIT, FaultPoint.AFTER_CREDIT, FaultPoint.AFTER_SCORES]
+        many += [FaultPoint.AFTER_PUBLISH]
+        late = [FaultPoint.AFTER_EMIT, FaultPoint.BEFORE_JOURNAL, FaultPoint.AFTER_JOURNAL]
+    first, *others = draw.sample(nodes, min(len(nodes), draw.randrange(1, 4)))
+    faults = [(first, draw.choice(many), 1 if not stream else draw.randrange(1, 13))]
+    for node in others:
+        point = draw.choice(few + many)
+        faults.append((node, point, draw.randrange(1, 6 if point in few else 60)))
+    if draw.often(0.5):
+        point = draw.choice(ends + late if stream else ends)
+        faults.append(('coordinator', point, 1 if point in ends else draw.randrange(1, 60)))
+    checkpoint = {'every_items': draw.choice([3, 10, 30])}
+    if stream:
+        checkpoint |= draw.some(0.3, replicate=[True])
+    text = '; '.join(f'{node} {point.name} {count}' for node, point, count in faults)
+    return text, checkpoint
 
 
 class _Draw(random.Random):

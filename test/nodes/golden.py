@@ -13,6 +13,7 @@ from dff_command import Dff
 
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.fault_points import VARIABLE
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import create_run
 from dff_nodes.schedules.run_reference import run_reference
@@ -36,10 +37,16 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
             assert found.get(key) == expected.get(key), key
 
 
-def golden(dff: Dff, arguments: list[str], config: str | None = None) -> dict[str, Any]:
-    """Run over ROS 2 and as the reference at once, compare, and give what the former found."""
+def golden(
+    dff: Dff, arguments: list[str], config: str | None = None, faults: str = ''
+) -> dict[str, Any]:
+    """
+    Run over ROS 2 and as the reference at once, compare, and give what the former found.
+
+    :param faults: of the nodes over ROS 2, see dff_nodes.runs.fault_points.
+    """
     words = ['train', *([config] if config else []), '--json', '--name', 'ros', *arguments]
-    process = dff.start(*words)
+    process = Dff(dff.folder, dff.environment | {VARIABLE: faults}).start(*words)
     expected = reference(dff.folder, arguments[1::2], config)
     ros = dff.finish(process)
     assert ros.status == 0, ros.errors
