@@ -71,7 +71,9 @@ def drawn_faults(seed: int, nodes: list[str]) -> tuple[str, Settings]:
         few += [FaultPoint.BEFORE_CREDIT, FaultPoint.AFTER_CREDIT, FaultPoint.AFTER_SCORES]
         many += [FaultPoint.AFTER_PUBLISH]
         late = [FaultPoint.AFTER_EMIT, FaultPoint.BEFORE_JOURNAL, FaultPoint.AFTER_JOURNAL]
-    first, *others = draw.sample(nodes, min(len(nodes), draw.randrange(1, 4)))
+    chosen = draw.sample(nodes, min(len(nodes), draw.randrange(1, 4)))
+    # With more workers than layers, all but the first may have nothing to make.
+    first, *others = chosen if stream else dict.fromkeys([nodes[0], *chosen])
     faults = [(first, draw.choice(many), 1 if not stream else draw.randrange(1, 13))]
     for node in others:
         point = draw.choice(few + many)
