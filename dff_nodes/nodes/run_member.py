@@ -161,6 +161,8 @@ class RunMember(Participant):
         self._pending = message
         self._end_if_taken()
         alive = now - self._place_heard_s <= ALIVE_BEATS * self.heartbeat_s
+        if alive:
+            self.waiting(f'{self._explain_place_taken()} to be heard here, or to end')
         return alive or self._still_listening(self._pending_s)
 
     def _still_listening(self, began_s: float) -> bool:
@@ -330,7 +332,16 @@ class RunMember(Participant):
             {'item': handled, 'items_per_second': f'{rate:.1f}', 'rss_mb': f'{rss_mb():.0f}'},
         )
 
+    def _explain_place_taken(self) -> str:
+        return f'another {self.me}, which the coordinator on {self._pending.host} hears,'
+
     def _explain_no_run(self) -> str:
+        if math.isfinite(self._place_heard_s):
+            return (
+                f'{self.me}: {self._explain_place_taken()} was not heard here within '
+                f'{self.appear_s:.0f} s (stream.appear_s): end that one first if it shall run '
+                'here, and look whether multicast reaches this device. `dff doctor` tells'
+            )
         return (
             f'{self.me}: no coordinator announced a run in the namespace '
             f'{self.get_namespace()} within {self.appear_s:.0f} s (stream.appear_s): is it '
