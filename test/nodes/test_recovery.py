@@ -654,3 +654,23 @@ def test_a_layer_that_another_hears_late_keeps_its_place(cluster: Cluster) -> No
     done = cluster.result()
     assert done.status == 0, done.errors
     assert done.answer['restarts']['layer_1'] == 0
+
+
+@pytest.mark.slow
+def test_a_layer_says_which_node_it_never_heard(cluster: Cluster) -> None:
+    long = CLUSTER.replace('epochs: 8,', 'epochs: 400,')
+    (cluster.dff.folder / 'cluster.yaml').write_text(long)
+    cluster.start_all()
+    cluster.await_replica(1, 60)
+    folder = str(cluster.dff.folder / 'pi5')
+    spec = NodeSpec('layer_1', 'layer_node', {'layer': 1, 'runs': folder, 'appear_s': 15.0})
+    done = subprocess.run(
+        [*spec.command('/cluster'), '-r', 'status:=nobody/status'],
+        env=cluster.dff.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode not in (0, 3), done.stderr
+    assert 'another layer_1, which the coordinator on' in done.stderr
+    assert 'was not heard here within 15 s' in done.stderr
