@@ -115,6 +115,8 @@ def test_an_error_is_in_the_log(server: ForkServer, tmp_path: Path) -> None:
 def test_another_server_comes_when_one_was_killed(server: ForkServer, tmp_path: Path) -> None:
     first = start(server, tmp_path, 'time.sleep(600)')
     number = first.pid
+    # Until it is the node it looks like the server, which is found by its command below.
+    assert first.stdout.readline()
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.ZombieProcess):
             if any('fork_server' in word for word in child.cmdline()):
