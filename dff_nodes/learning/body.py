@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -164,6 +165,19 @@ def batch_norm(channels: int, *, maps: bool) -> nn.BatchNorm1d | nn.BatchNorm2d:
     # With a fixed momentum the count of batches decides nothing, and it is no float.
     norm.num_batches_tracked = None
     return norm
+
+
+@contextmanager
+def statistics_kept(body: nn.Module) -> Iterator[None]:
+    """Let batches pass whose mean and variance are not to enter the running ones."""
+    norms = [each for each in body.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 @torch.no_grad()

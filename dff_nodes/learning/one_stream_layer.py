@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pkgutil import resolve_name
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, gelu, pad
 
 from dff_nodes.learning.batch import Batch
-from dff_nodes.learning.body import Body, body_of_parts, build_body
+from dff_nodes.learning.body import Body, body_of_parts, build_body, statistics_kept
 from dff_nodes.learning.compute import compute_precision
 from dff_nodes.learning.inputs import Pixels, as_maps, owned
 from dff_nodes.learning.layer import Layer, TrainFigures, prefixed, train_figures, without_prefix
@@ -124,7 +125,8 @@ class OneStreamLayer(Layer):
             judged = self._judged(output)
             if judged.requires_grad and judged.dim() == 4:
                 judged.register_hook(_channels_last)
-            step = Step(self.body, own, judged, labels, self.steps)
+            again = partial(self._again, carried=carried)
+            step = Step(again, own, judged, labels, self.steps)
             loss, scores = self.rule.loss(step)
         rate = self._update(loss)
         with torch.no_grad():
@@ -223,6 +225,11 @@ class OneStreamLayer(Layer):
         if self.skip == 'add':
             output = output + _fitted(carried, output)
         return output
+
+    def _again(self, own: Tensor, carried: Tensor | None) -> Tensor:
+        """Give what the layer makes of another input, which leaves no trace in its statistics."""
+        with statistics_kept(self.body):
+            return self._output(own, carried)
 
     def _judged(self, output: Tensor) -> Tensor:
         """Give what the rule looks at."""

@@ -91,6 +91,35 @@ def test_a_layer_whose_head_learns_longer_comes_back_to_the_same_bits() -> None:
     assert moments['head_optimizer.steps_done'] == batches.per_epoch + 6
 
 
+@pytest.mark.parametrize('rule', [{'name': 'reconstruct', 'noise': 0.6}, 'contrast_self'])
+def test_running_statistics_are_those_of_what_passes_on(rule: Any) -> None:
+    """And not of the inputs that a rule makes to learn by."""
+    (layer,) = layers(LAYERS['dense'] | {'rule': rule, 'normalization': 'batch'})
+    (plain,) = layers(LAYERS['dense'] | {'rule': 'softmax_head', 'normalization': 'batch'})
+    for each in (layer, plain):
+        each.train(first_batch())
+    ours, theirs = (
+        {name: each for name, each in made.state().items() if 'running' in name}
+        for made in (layer, plain)
+    )
+    assert len(ours) == 2
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_rule_that_applies_its_layer_again_has_what_is_carried_added_too() -> None:
+    conv = CONV | {'channels': 6}
+    rule = {'name': 'reconstruct', 'noise': 1e-7}
+    noisy, exact = (
+        layers(conv | {'skip': 'begin'}, conv | {'skip': 'add', 'rule': each})
+        for each in (rule, 'reconstruct')
+    )
+    (first, layer), (_, plain) = noisy, exact
+    batch = first_batch()
+    arrived, _ = first.train(batch)
+    losses = [each.train(arrived)[1].loss for each in (layer, plain)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
 @pytest.mark.parametrize('rule', ['softmax_head', 'pred_sim'])
 def test_an_auxiliary_network_teaches_the_layer_and_nothing_passes_through_it(rule: str) -> None:
     parts = [{'type': 'conv', 'channels': 6, 'pool': 2, 'activation': 'gelu'}]

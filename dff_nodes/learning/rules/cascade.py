@@ -34,11 +34,16 @@ class Cascade(HeadedRule):
         if self.trains_body:
             # Linear in the output, so its gradient there is the error sent back through the
             # fixed matrix; the value is taken out again, as only the gradient is meant.
-            error = logits.detach().softmax(1) - one_hot(step.labels, self.setting.classes)
+            error = logits.detach().softmax(1) - self._targets(step.labels)
             sent_back = error @ self.feedback / len(error)
             linear = (step.output.flatten(1) * sent_back).sum()
             loss = loss + linear - linear.detach()
         return loss, logits.softmax(1)
+
+    def _targets(self, labels: Tensor) -> Tensor:
+        """Give what the predictor is to answer, smoothed: float32 [samples, classes]."""
+        classes, smoothing = self.setting.classes, self.setting.rule.label_smoothing
+        return one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
 
     def scores(self, output: Tensor) -> Tensor:
         """Probabilities, which the layers add up."""

@@ -35,10 +35,12 @@ class ContrastSelf(ReadoutRule):
         distance = int(torch.randint(1, max(2, samples), (), generator=random))
         others = step.input.roll(distance, 0)
         if self.pairs == 'sum':
-            # Twice the map of the mean is the sum of both maps.
-            positive, negative = 2 * step.output, 2 * step.body((step.input + others) / 2)
+            # Of a linear map, rectified or not, twice that of the mean is that of the sum.
+            positive, negative = 2 * step.output, 2 * step.again((step.input + others) / 2)
         else:
-            positive, negative = step.output, step.body(standardized(step.input + others))
+            # A sample and itself have the sample's direction, at the length of any other pair.
+            positive = step.again(standardized(step.input))
+            negative = step.again(standardized(step.input + others))
         above, below = _goodness(positive), _goodness(negative)
         rule = self.setting.rule
         loss = softplus(rule.theta_positive - above) + softplus(below - rule.theta_negative)
@@ -48,11 +50,10 @@ class ContrastSelf(ReadoutRule):
         """
         Give the published triangle nonlinearity of each sample, standardised.
 
-        What is below the sample's mean is silent.
+        What is below the mean of all units, of maps that of all channels at the same pixel, is
+        silent.
         """
-        flat = output.flatten(1)
-        above = relu(flat - flat.mean(1, keepdim=True))
-        return standardized(above).view_as(output)
+        return standardized(relu(output - output.mean(1, keepdim=True)))
 
 
 def _goodness(output: Tensor) -> Tensor:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -49,8 +50,11 @@ class Setting(Generic[Settings]):
 class Step:
     """One batch at a layer, the layer's output computed; maps are [n, channels, h, w]."""
 
-    body: nn.Module
-    """the layer itself, for rules that apply it more than once"""
+    again: Callable[[Tensor], Tensor]
+    """
+    applies the layer to another input, shaped like `input`: what is carried is added to it as to
+    `output`, and running statistics stay those of what passes on
+    """
     input: Tensor
     """float32, carries no gradient"""
     output: Tensor

@@ -40,7 +40,7 @@ class Reconstruct(ReadoutRule):
             drawn = torch.randn(
                 step.input.shape, generator=self.setting.random('noise', step.number)
             )
-            latent = step.body(step.input + noise * drawn.to(step.input.device))
+            latent = step.again(step.input + noise * drawn.to(step.input.device))
         if latent.dim() == 4:
             height, width = step.input.shape[2:]
             latent = interpolate(latent, (height, width), mode='nearest')
