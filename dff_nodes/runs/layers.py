@@ -211,7 +211,17 @@ class LocalSettings(Section):
         return self
 
 
-class StemSettings(LocalSettings):
+class MapSettings(LocalSettings):
+    """What a layer of maps has: what it does with maps that travel beside them."""
+
+    skip: Literal['none', 'begin', 'carry', 'add'] = Field(
+        'none',
+        description='begin: the input travels on beside the output; carry: what travels beside '
+        'the input goes on; add: it is added to the output',
+    )
+
+
+class StemSettings(MapSettings):
     """What a layer has that may take images through a fixed convolution first."""
 
     stem: Literal['none', 'whiten'] = Field(
@@ -231,11 +241,6 @@ class ConvolutionLayer(StemSettings, ConvolutionPart):
     """A convolution, trained by a loss of its own."""
 
     type: Literal['conv'] = Field('conv', description='kind of layer')
-    skip: Literal['none', 'begin', 'carry', 'add'] = Field(
-        'none',
-        description='begin: the input travels on beside the output; carry: what travels beside '
-        'the input goes on; add: it is added to the output',
-    )
 
 
 def has_bias(part: DensePart | ConvolutionPart) -> bool:
@@ -257,7 +262,7 @@ class BlockLayer(StemSettings):
     )
 
 
-class TorchvisionLayer(LocalSettings):
+class TorchvisionLayer(MapSettings):
     """A stage of one of torchvision's networks, with ordinary backpropagation inside."""
 
     type: Literal['torchvision'] = Field('torchvision', description='kind of layer')

@@ -13,7 +13,13 @@ from dff_nodes.data.facts import DataFacts
 from dff_nodes.runs.checks import check_data, check_head_epochs, check_layer, check_run
 from dff_nodes.runs.config import Config, layer_names
 from dff_nodes.runs.config_file import ConfigError, config_hash
-from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig, OptimizerConfig
+from dff_nodes.runs.layers import (
+    ConvolutionLayer,
+    DenseLayer,
+    LayerConfig,
+    MapSettings,
+    OptimizerConfig,
+)
 from dff_nodes.runs.rules import Shape
 from dff_nodes.runs.shapes import auxiliary_outcome, body_shape, layer_outcome
 
@@ -361,12 +367,18 @@ def _carried_behind(
     layer: LayerConfig, own: Shape, output: Shape, carried: int, field: str
 ) -> int:
     """Channels that travel on beside a layer's output."""
-    skip = layer.skip if isinstance(layer, ConvolutionLayer) else 'none'
+    skip = layer.skip if isinstance(layer, MapSettings) else 'none'
     if skip in ('carry', 'add') and not carried:
         raise ConfigError(
             f'{field}.skip is {skip!r}, but nothing travels beside its input: a layer before it '
             'needs skip: begin, and those between them skip: carry'
         )
+    for which, shape in (('takes', own), ('gives', output)):
+        if skip != 'none' and len(shape) != 3:
+            raise ConfigError(
+                f"{field}.skip must be 'none' for a layer that {which} {shape[0]} features, as "
+                f'maps are what travels beside maps, got {skip!r}'
+            )
     if skip != 'none':
         factor = max(1, own[0] // output[0])
         if tuple(size // factor for size in own[:2]) != output[:2]:

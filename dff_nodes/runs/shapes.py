@@ -12,7 +12,6 @@ from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.layers import (
     AnyPart,
     BlockLayer,
-    ConvolutionLayer,
     ConvolutionPart,
     DensePart,
     GraphLayer,
@@ -64,9 +63,6 @@ def layer_outcome(layer: LayerConfig, shape: Shape, field: str) -> Outcome:
     if isinstance(layer, GraphLayer):
         weights = shape[0] * layer.units
         return Outcome((layer.units,), weights + layer.units, weights, max(shape[0], layer.units))
-    if not isinstance(layer, ConvolutionLayer):
-        return part_outcome(layer, shape, field)
-    _check_skip(layer, shape, field)
     return part_outcome(layer, body_shape(layer, shape, field), field)
 
 
@@ -87,11 +83,6 @@ def whitened_shape(shape: Shape, field: str) -> Shape:
         raise ConfigError(f"{field}.stem is 'whiten', which needs images, got {shape}")
     less = WHITEN_PIXELS - 1
     return height - less, width - less, 2 * channels * WHITEN_PIXELS**2
-
-
-def _check_skip(layer: ConvolutionLayer, shape: Shape, field: str) -> None:
-    if layer.skip != 'none':
-        _maps(shape, f'{field}.skip')
 
 
 def _through(parts: list[AnyPart], shape: Shape, field: str) -> Outcome:

@@ -20,6 +20,7 @@ from dff_nodes.runs.torchvision_parts import build_parts, pool_before_relu, sett
 from dff_nodes.seeds import generator
 
 CONV = {'type': 'conv', 'channels': 12, 'rule': 'softmax_head'}
+CONV_PART = {'type': 'conv', 'channels': 64}
 POOL = {'type': 'pool'}
 
 
@@ -287,8 +288,35 @@ def test_a_skip_is_carried_in_the_message_and_added() -> None:
 
 
 @pytest.mark.parametrize(
+    'last',
+    [
+        {'type': 'block', 'parts': [CONV_PART, POOL, CONV_PART]},
+        {'type': 'torchvision', 'parts': ['layer1.0', 'layer2.0']},
+    ],
+)
+def test_what_was_carried_is_added_behind_a_block(last: dict[str, Any]) -> None:
+    begin, add = layers(
+        {'type': 'block', 'parts': [CONV_PART], 'skip': 'begin', 'rule': 'block_softmax'},
+        last | {'skip': 'add', 'rule': 'block_softmax'},
+    )
+    batch = first_batch()
+    with torch.no_grad():
+        first, _ = begin.evaluate(batch)
+        assert first.positive.shape[1:] == (8, 8, 65)
+        second, _ = add.evaluate(first)
+        plain = add.body(first.positive[..., :64].permute(0, 3, 1, 2))
+        carried = torch.nn.functional.avg_pool2d(begin._arrived(batch), 2)
+        plain[:, :1] += carried
+    assert torch.allclose(second.positive, plain.permute(0, 2, 3, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
     ('configs', 'said'),
     [
+        (
+            [{'type': 'block', 'parts': [{'type': 'dense'}], 'skip': 'begin'}],
+            r"network\[0\].skip must be 'none' for a layer that gives 500 features.*got 'begin'",
+        ),
         ([CONV | {'skip': 'add'}], 'nothing travels beside its input'),
         ([CONV, CONV | {'stem': 'whiten'}], 'it is for layer 0 only'),
         ([LAYERS['dense'] | {'rule': 'softmax_head'}, CONV], 'needs maps'),

@@ -103,26 +103,33 @@ class _Draw(random.Random):
         pairs = self.often(0.12)
         count = self.randrange(1, 4)
         network = [self.pair_layer() if pairs else self.layer(epochs) for _ in range(count)]
+        if not pairs and self.often(0.4):
+            self.carry(network)
+        hybrid = pairs and self.often(0.25)
         training = {
             'epochs': epochs,
             'batch_size': self.choice([50, 64, 200]),
             'optimizer': self.optimizer(matrices=not pairs),
         }
         if pairs:
-            training['negatives'] = self.some(0.7, mode=['fixed', 'random', 'adaptive', 'hybrid'])
+            training['negatives'] = self.some(0.7, mode=['fixed', 'random', 'adaptive'])
+        classification = self.some(
+            0.4, layers=['without_first', 'last'], mode=['one_pass'] if pairs else ['goodness']
+        )
+        if hybrid:
+            training['negatives'] = {'mode': 'hybrid'}
+            classification['mode'] = 'one_pass'
         types = ['float32', 'float16', 'uint8'] if pairs else ['float32', 'float16']
         precision = ['float32'] if pairs else ['float32', 'auto', 'bfloat16']
         return {
             'seed': self.randrange(1000),
-            'data': self.data(),
+            'data': self.data() | self.label(network[0], pairs and not hybrid),
             'network': network,
             'training': training,
             'schedule': self.schedule(epochs),
             'stream': {'dtype': self.choice(types)} | self.some(0.4, window_items=[2, 4, 9]),
             'compute': {'precision': self.choice(precision)},
-            'classification': self.some(
-                0.4, layers=['without_first', 'last'], mode=['one_pass'] if pairs else ['goodness']
-            ),
+            'classification': classification,
             'evaluation': self.some(0.5, every_epochs=[0, 2], train_samples=[0, 100]),
         }
 
@@ -136,6 +143,20 @@ class _Draw(random.Random):
             standardize=[True],
             validation_samples=[200],
         )
+
+    def label(self, first: Settings, shown: bool) -> Settings:
+        if not shown:
+            return {}
+        position = 'planes' if first.get('type') == 'conv' else 'prepend'
+        label = self.some(0.5, position=[position], amplitude=[2])
+        return {'label': label} if label else {}
+
+    def carry(self, network: list[Settings]) -> None:
+        """Let the input of one layer travel to one behind it."""
+        first, last = sorted(self.randrange(len(network)) for _ in range(2))
+        for index in range(first, last + 1):
+            network[index]['skip'] = 'carry'
+        network[first]['skip'], network[last]['skip'] = 'begin', 'add'
 
     def schedule(self, epochs: int) -> Settings:
         name = self.choice(['stream'] * 3 + ['sequential', 'single_layer', 'all_layers'])
@@ -162,8 +183,10 @@ class _Draw(random.Random):
 
     def pair_layer(self) -> Settings:
         layer = {'units': self.choice([20, 40]), 'rule': self.rule(PAIR_RULES)}
-        if self.often(0.2):
-            layer = {'type': 'conv', 'channels': 8, 'normalization': 'none', 'rule': layer['rule']}
+        if self.often(0.4):
+            maps = {'type': 'conv', 'channels': 8, 'normalization': 'none'}
+            layer = maps | {'initialization': 'lecun', 'rule': layer['rule']}
+            layer |= self.some(0.3, kernel=[1, 2], stride=[2], pool=[2])
         return layer
 
     def layer(self, epochs: int) -> Settings:
