@@ -15,8 +15,10 @@ from dff_nodes.runs.rules import (
     BlockGoodnessRule,
     BlockSoftmaxRule,
     ChannelCompetitionRule,
+    ContrastSelfRule,
     MeanGoodnessRule,
     PredSimRule,
+    ReconstructRule,
     Shape,
     SoftmaxHeadRule,
     SpatialGoodnessRule,
@@ -69,23 +71,29 @@ def _check_label_fits(config: Config, facts: DataFacts) -> None:
         )
 
 
-def check_layer(layer: LayerConfig, index: int, output: Shape, classes: int, field: str) -> None:
-    """Refuse settings of a layer that do not fit its rule, its place or its data."""
+def check_layer(
+    layer: LayerConfig, index: int, taken: Shape, output: Shape, classes: int, field: str
+) -> None:
+    """
+    Refuse settings of a layer that do not fit its rule, its place or its data.
+
+    :param taken: shape of what the layer's body takes; `output` of what its rule looks at.
+    """
     rule = layer.rule
     if layer.auxiliary and not rule.takes_auxiliary:
         raise ConfigError(
             f'{field}.auxiliary must be left out for the rule {rule.name}: it is for '
             f'{", ".join(_rules_with_auxiliary())}'
         )
-    if isinstance(rule, (ChannelCompetitionRule, MeanGoodnessRule)) and output[-1] % classes:
-        raise ConfigError(
-            f'{field}.rule {rule.name} needs one group of channels for each of {classes} '
-            f'classes, so a multiple of that, got {output[-1]}'
-        )
+    if isinstance(rule, (ChannelCompetitionRule, MeanGoodnessRule)):
+        _check_groups(layer, output[-1], classes, field)
     if getattr(layer, 'stem', 'none') != 'none' and index > 0:
         raise ConfigError(f"{field}.stem must be 'none', it is for layer 0 only")
     if isinstance(rule, SpatialGoodnessRule) and len(output) != 3:
-        raise ConfigError(f'{field}.rule spatial_goodness needs maps, for example of type: conv')
+        raise ConfigError(
+            f'{field}.rule spatial_goodness needs maps, for example of type: conv, got '
+            f'{output[0]} features of type: {layer.type}'
+        )
     if isinstance(rule, PredSimRule) and output[:-1] == (1, 1):
         raise ConfigError(
             f'{field}.rule pred_sim compares deviations over the pixels of maps, so it needs more '
@@ -93,8 +101,54 @@ def check_layer(layer: LayerConfig, index: int, output: Shape, classes: int, fie
         )
     if isinstance(rule, BlockGoodnessRule) and rule.kernel % 2 == 0:
         raise ConfigError(f'{field}.rule.kernel must be odd, got {rule.kernel}')
+    if isinstance(rule, BlockSoftmaxRule) and rule.movement and taken != output:
+        raise ConfigError(
+            f'{field}.rule.movement must be 0 for a layer that takes {list(taken)} and gives '
+            f'{list(output)}, as it compares them number by number, got {rule.movement}'
+        )
+    if isinstance(rule, ContrastSelfRule) and getattr(layer, 'skip', 'none') == 'add':
+        raise ConfigError(
+            f"{field}.skip must not be 'add' for the rule contrast_self: a pair of samples has "
+            "nothing of its own that was carried, got 'add'"
+        )
     if rule.streams == 2:
         _check_two_stream_layer(layer, field)
+
+
+def _check_groups(layer: LayerConfig, channels: int, classes: int, field: str) -> None:
+    """Refuse channels that cannot be cut into one group for each class."""
+    if channels % classes == 0:
+        return
+    below = channels // classes * classes
+    near = ' or '.join(str(each) for each in (below, below + classes) if each)
+    name = {'dense': 'units', 'graph': 'units', 'conv': 'channels'}.get(layer.type, 'parts')
+    raise ConfigError(
+        f'{field}.{name} must give a multiple of {classes} for the rule {layer.rule.name}, which '
+        f'has one group of channels for each of {classes} classes, got {channels}: try {near}'
+    )
+
+
+def check_passed(layer: LayerConfig, output: Shape, classes: int, field: str) -> None:
+    """
+    Refuse a layer that passes on zeros alone.
+
+    :param output: shape of what the layer gives, which its rule brings to mean 0.
+    """
+    at_least = {
+        MeanGoodnessRule: (2 * classes, 'each group of one class'),
+        SpatialGoodnessRule: (2, 'each pixel'),
+        BlockGoodnessRule: (2, 'each sample'),
+        ContrastSelfRule: (2, 'each sample'),
+        ReconstructRule: (2, 'each sample'),
+    }
+    channels, over = at_least.get(type(layer.rule), (1, ''))
+    alone = output[:-1] in ((), (1, 1)) or isinstance(layer.rule, SpatialGoodnessRule)
+    if output[-1] < channels and alone:
+        raise ConfigError(
+            f'{field} must give at least {channels} channels for the rule {layer.rule.name} where '
+            f'a layer follows, got {output[-1]}: what passes on is brought to mean 0 over {over}, '
+            'so of a single number nothing is left'
+        )
 
 
 def _rules_with_auxiliary() -> list[str]:

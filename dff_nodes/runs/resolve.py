@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dff_nodes.data.facts import DataFacts
-from dff_nodes.runs.checks import check_data, check_head_epochs, check_layer, check_run
+from dff_nodes.runs.checks import (
+    check_data,
+    check_head_epochs,
+    check_layer,
+    check_passed,
+    check_run,
+)
 from dff_nodes.runs.config import Config, layer_names
 from dff_nodes.runs.config_file import ConfigError, config_hash
 from dff_nodes.runs.layers import (
@@ -151,9 +157,11 @@ class ResolvedRun:
         own = arriving if not carried else (*arriving[:2], arriving[2] - carried)
         outcome = layer_outcome(layer, own, field)
         behind = auxiliary_outcome(layer, outcome.shape, field)
-        check_layer(layer, index, behind.shape, self.facts.classes, field)
-        readout = self.facts.classes if self.config.has_readout else 0
         taken = body_shape(layer, own, field)
+        check_layer(layer, index, taken, behind.shape, self.facts.classes, field)
+        if index + 1 < len(self.config.network):
+            check_passed(layer, outcome.shape, self.facts.classes, field)
+        readout = self.facts.classes if self.config.has_readout else 0
         passes = _carried_behind(layer, taken, outcome.shape, carried, field)
         head = layer.rule.parameters(taken, behind.shape, self.facts.classes)
         check_head_epochs(layer, head, field)

@@ -35,6 +35,11 @@ def check_calibration(folder: RunFolder) -> None:
             '(data.validation_samples is 0): train one with '
             '--set data.validation_samples=5000'
         )
+    if config.is_graph:
+        raise ConfigError(
+            f'run {folder.path} is of a graph, whose nodes all pass through the whole network '
+            'together: early exit is for samples of their own'
+        )
     if len(config.network) == 1:
         raise ConfigError(f'run {folder.path} has one layer: no sample can leave before the last')
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,18 @@ def test_an_image_is_answered_by_the_first_layer_that_is_sure(
     (whole,) = answer(capsys)['answers']
     assert 'layer' not in whole
     assert whole['layer_classes'][0] == early['class']
+
+
+def test_a_graph_has_no_early_exit(
+    tmp_path: Path, capsys: pytest.CaptureFixture, save_graph: Callable[..., Path]
+) -> None:
+    words = ['train', '--reference', '--runs', str(tmp_path), '--name', 'g']
+    for setting in (f'data.dataset={save_graph()}', 'network=graph', 'training.epochs=2'):
+        words += ['--set', setting]
+    assert main([*words, '--set', 'data.validation_samples=10']) == 0
+    capsys.readouterr()
+    assert main(['calibrate', str(tmp_path / 'g'), '--reference']) == 2
+    assert 'is of a graph' in capsys.readouterr().err
 
 
 def test_without_calibration_the_command_is_named(

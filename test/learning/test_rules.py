@@ -118,8 +118,19 @@ def test_the_read_out_does_not_teach_the_layer(rule: str) -> None:
 @pytest.mark.parametrize(
     ('layer', 'said'),
     [
-        ({'rule': 'mean_goodness', 'units': 33}, 'multiple'),
-        ({'rule': 'spatial_goodness'}, 'needs maps'),
+        (
+            {'rule': 'mean_goodness', 'units': 33},
+            r'network\[0\].units must give a multiple of 10 .*, got 33: try 30 or 40',
+        ),
+        (
+            {'rule': 'channel_competition', 'type': 'conv', 'channels': 7},
+            r'network\[0\].channels must give a multiple of 10 .*, got 7: try 10',
+        ),
+        ({'rule': 'spatial_goodness', 'units': 33}, 'needs maps.*got 33 features of type: dense'),
+        (
+            {'rule': {'name': 'block_softmax', 'movement': 0.3}, 'units': 33},
+            r'movement must be 0 for a layer that takes \[8, 8, 1\] and gives \[33\].*got 0.3',
+        ),
         ({'rule': {'name': 'block_goodness', 'kernel': 2}}, 'must be odd'),
         ({'rule': 'softmax_hed'}, "'softmax_head'"),
         ({'rule': 'softmax_head', 'epochs': [6, 9]}, 'must begin before training.epochs'),
@@ -137,6 +148,32 @@ def test_the_read_out_does_not_teach_the_layer(rule: str) -> None:
 def test_a_rule_that_does_not_fit_is_refused(layer: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         run_of(layer)
+
+
+@pytest.mark.parametrize(
+    ('layer', 'said'),
+    [
+        ({'rule': 'mean_goodness', 'units': 10}, 'at least 20 channels.*got 10: .* of one class'),
+        ({'rule': 'spatial_goodness', 'type': 'conv', 'channels': 1}, 'got 1: .* each pixel'),
+        (
+            {'rule': 'reconstruct', 'type': 'conv', 'channels': 1, 'pool': 8},
+            'got 1: .* each sample',
+        ),
+    ],
+)
+def test_a_layer_that_would_pass_on_zeros_alone_is_refused(
+    layer: dict[str, Any], said: str
+) -> None:
+    run_of(layer)
+    with pytest.raises(ConfigError, match=said):
+        run_of(layer, {'units': 20, 'rule': 'softmax_head'})
+
+
+def test_contrast_self_takes_no_skip() -> None:
+    conv = {'type': 'conv', 'channels': 4, 'rule': 'contrast_self'}
+    run_of(conv | {'skip': 'begin'}, conv | {'skip': 'carry'})
+    with pytest.raises(ConfigError, match=r"network\[1\].skip must not be 'add'"):
+        run_of(conv | {'skip': 'begin'}, conv | {'skip': 'add'})
 
 
 def test_rules_of_one_and_of_two_streams_do_not_mix() -> None:

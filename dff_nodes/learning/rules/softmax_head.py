@@ -14,7 +14,6 @@ from dff_nodes.learning.convolution import Convolution
 from dff_nodes.learning.rules.grid_average import GridAverage
 from dff_nodes.learning.rules.heads import HeadedRule, zero_linear
 from dff_nodes.learning.rules.local_rule import Setting, Step
-from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.rules import BlockSoftmaxRule, SoftmaxHeadRule
 
 
@@ -76,11 +75,6 @@ class BlockSoftmax(HeadLossRule):
     def __init__(self, setting: Setting[BlockSoftmaxRule]) -> None:
         super().__init__(setting)
         self.movement = setting.rule.movement
-        if self.movement and setting.input_shape != setting.output_shape:
-            raise ConfigError(
-                f'network[{setting.index}].rule.movement must be 0 for a block that takes '
-                f'{setting.input_shape} and gives {setting.output_shape}'
-            )
 
     def loss(self, step: Step) -> tuple[Tensor, Tensor]:
         """See LocalRule.loss."""
