@@ -11,6 +11,7 @@ import sys
 import traceback
 
 import dff_nodes
+from dff_nodes.runs.errors import ConfigError
 
 VERBS = {
     'train': 'train a network, one ROS 2 node per layer, and print what it reached',
@@ -32,7 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; give the exit status: 0 done, 1 failed, 2 the request was wrong."""
     words = sys.argv[1:] if arguments is None else arguments
     verb = next((word for word in words if word in VERBS), None)
-    parser = _parser(verb)
+    try:
+        parser = _parser(verb)
+    except ConfigError as error:
+        # Rules of other packages are part of the settings, which most verbs import.
+        wanted = argparse.Namespace(verb=verb, json='--json' in words)
+        return _fail(str(error), 2, wanted)
     parsed, parsed.more = parser.parse_known_args(words)
     if parsed.verb is None and not parsed.more:
         parser.print_help(sys.stderr)
@@ -92,7 +98,6 @@ def _message(error: Exception) -> str:
 def _status(error: Exception) -> int:
     """Requests that are wrong are ConfigError and DataError, which are ValueErrors."""
     from dff_nodes.data.facts import DataError
-    from dff_nodes.runs.config_file import ConfigError
 
     return 2 if isinstance(error, (ConfigError, DataError)) else 1
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.explain import explain_settings
 from dff_nodes.runs.footprint import (
     DeviceMemory,

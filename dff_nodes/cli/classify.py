@@ -17,7 +17,7 @@ from dff_nodes.cli.early_exit import exit_overrides
 from dff_nodes.cli.evaluate import run_task
 from dff_nodes.cli.view import make_view
 from dff_nodes.data.facts import DataFacts, read_facts
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.run_folder import open_run
 
 

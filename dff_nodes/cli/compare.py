@@ -11,7 +11,8 @@ from typing import Any
 
 from dff_nodes.cli.tables import make_console, table
 from dff_nodes.runs import units
-from dff_nodes.runs.config_file import ConfigError, differences
+from dff_nodes.runs.config_file import differences
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.run_folder import RunFolder, open_run
 
 

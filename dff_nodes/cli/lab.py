@@ -22,7 +22,8 @@ from dff_nodes.lab.options import lab_overrides
 from dff_nodes.lab.reference import run_reference_on
 from dff_nodes.lab.signals import ending_in_order
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError, apply_override, check_config, load_config
+from dff_nodes.runs.config_file import apply_override, check_config, load_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.run_folder import open_run
 
 OPTIONS = {

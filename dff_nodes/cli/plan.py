@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs import units
-from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.config_file import load_config
 from dff_nodes.runs.device_profiles import PlannedDevice, load_profiles, parse_devices
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.options import LATENCY_MS, link_mbit, quantity
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 

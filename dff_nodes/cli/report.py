@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from dff_nodes.runs.atomic import write_atomically
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.run_folder import open_run
 
 

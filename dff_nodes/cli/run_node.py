@@ -11,7 +11,8 @@ from pathlib import Path
 from dff_nodes.nodes.deployment import cluster_nodes, spare_node
 from dff_nodes.nodes.middleware import over_a_network
 from dff_nodes.runs.config import SPARE
-from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.run_folder import check_name
 
 

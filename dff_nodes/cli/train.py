@@ -14,7 +14,8 @@ from typing import Any
 from dff_nodes.cli.view import View, make_view, print_summary
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run, default_name, open_run
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 
 KINDS = ('kill', 'stop', 'link')
 EXAMPLE = "'every=3s seed=1 faults=kill,stop,link count=50 settle=10s lasts=20s'"

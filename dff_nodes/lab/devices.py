@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dff_nodes.lab.cgroup import Limits
 from dff_nodes.runs.config import Config, worker_names
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 
 COORDINATOR = 'coordinator'
 DESK = 'desk'

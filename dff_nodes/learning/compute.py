@@ -9,7 +9,7 @@ import os
 import torch
 
 from dff_nodes.learning.optimizers import make_optimizer
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.layers import GroupOptimizer
 from dff_nodes.runs.memory import keep_buffers
 from dff_nodes.runs.processor import computes_bfloat16

@@ -20,7 +20,8 @@ from typing import Any
 from dff_nodes.data.facts import DataError, read_facts
 from dff_nodes.nodes.middleware import large_message_profile, over_a_network
 from dff_nodes.runs.config import SPARE, Config, layer_names, worker_names
-from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.footprint import check_memory
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder, check_name

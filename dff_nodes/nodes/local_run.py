@@ -18,7 +18,7 @@ from dff_nodes.nodes.process import LAST_EVENTS
 from dff_nodes.nodes.shared_memory import remove_left_overs
 from dff_nodes.nodes.supervisor import Place, Restarts, Supervisor
 from dff_nodes.runs.config import Config, worker_names
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder
 from dff_nodes.runs.segment import largest_message_bytes

@@ -27,7 +27,7 @@ from dff_nodes.data.facts import DataError
 from dff_nodes.nodes import compat, qos
 from dff_nodes.nodes.link import Stopped
 from dff_nodes.nodes.process import REPLACED_STATUS
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 
 SPIN_S = 0.1
 """longest time until a signal or the end of the worker is noticed"""

@@ -32,7 +32,7 @@ from dff_nodes.nodes.participant import (
 )
 from dff_nodes.nodes.process import EVENTS_VARIABLE, die_with_parent, prefer_throughput
 from dff_nodes.runs.config import worker_names
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.fault_points import FaultPoint, arm, reach
 from dff_nodes.runs.incarnation import next_incarnation
 from dff_nodes.runs.journal import Journal

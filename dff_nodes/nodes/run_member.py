@@ -18,7 +18,8 @@ from dff_nodes.learning.compute import precision_here, warm_up
 from dff_nodes.nodes import messages, qos, soundness
 from dff_nodes.nodes.layer_watch import ALIVE_BEATS, STATE_NAMES
 from dff_nodes.nodes.participant import PAUSED, NoRun, Participant, Replaced, RunFailed
-from dff_nodes.runs.config_file import ConfigError, differences, load_config
+from dff_nodes.runs.config_file import differences, load_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.fault_points import arm
 from dff_nodes.runs.incarnation import next_incarnation
 from dff_nodes.runs.memory import peak_rss_mb, rss_mb

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from dff_nodes.nodes.deployment import absolute_namespace
 from dff_nodes.runs.config import Config, layer_names, worker_names
-from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.errors import ConfigError
 
 SCHEMA_VERSION = '0.2.0'
 EVERY_NODE_PUBLISHES = ('/diagnostics', '/parameter_events', '/rosout')

@@ -21,7 +21,7 @@ from dff_nodes.nodes.participant import run_node
 from dff_nodes.nodes.process import die_with_parent, prefer_throughput
 from dff_nodes.nodes.run_member import RunMember, node_name
 from dff_nodes.runs.checkpoint import CheckpointError, UnfinishedCheckpoint
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.fault_points import FaultPoint, reach
 from dff_nodes.runs.metrics import MetricsAverage
 from dff_nodes.runs.resolve import ResolvedRun

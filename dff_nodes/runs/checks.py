@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from dff_nodes.data.facts import Augmentation, DataFacts
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig
 from dff_nodes.runs.rules import (
+    BUILT_IN,
     BlockGoodnessRule,
     BlockSoftmaxRule,
     ChannelCompetitionRule,
@@ -19,6 +21,7 @@ from dff_nodes.runs.rules import (
     MeanGoodnessRule,
     PredSimRule,
     ReconstructRule,
+    Rule,
     Shape,
     SoftmaxHeadRule,
     SpatialGoodnessRule,
@@ -80,6 +83,8 @@ def check_layer(
     :param taken: shape of what the layer's body takes; `output` of what its rule looks at.
     """
     rule = layer.rule
+    if type(rule) not in BUILT_IN:
+        _check_implementation(rule, field)
     if layer.auxiliary and not rule.takes_auxiliary:
         raise ConfigError(
             f'{field}.auxiliary must be left out for the rule {rule.name}: it is for '
@@ -113,6 +118,17 @@ def check_layer(
         )
     if rule.streams == 2:
         _check_two_stream_layer(layer, field)
+
+
+def _check_implementation(rule: Rule, field: str) -> None:
+    """Refuse a rule of another package whose code is not there."""
+    try:
+        resolve_name(rule.implementation)
+    except Exception as error:  # noqa: BLE001 - whatever the code of others raises
+        raise ConfigError(
+            f'{field}.rule {rule.name} cannot train: the implementation {rule.implementation!r} '
+            f'of its settings cannot be loaded ({type(error).__name__}: {error})'
+        ) from None
 
 
 def _check_groups(layer: LayerConfig, channels: int, classes: int, field: str) -> None:

@@ -15,11 +15,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dff_nodes.runs.config import Config, named_network
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.section import Section
-
-
-class ConfigError(ValueError):
-    """A request that cannot be carried out; the message names the field, value and remedy."""
 
 
 def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:

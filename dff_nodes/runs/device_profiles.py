@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from dff_nodes.runs.config_file import ConfigError, read_yaml
+from dff_nodes.runs.config_file import read_yaml
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.section import Section
 
 SHIPPED = Path(__file__).with_name('device_profiles.yaml')

@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 
 from dff_nodes.data.facts import DataFacts, is_read_by_torchvision
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.layers import DenseLayer, GraphLayer
 from dff_nodes.runs.resolve import DTYPE_BYTES, LayerShape, ResolvedRun
 from dff_nodes.runs.segment import segment_mb

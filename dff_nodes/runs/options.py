@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 
 QUANTITY = re.compile(r'(\d+(?:\.\d*)?|\.\d+)\s*([a-z%/]*)', re.IGNORECASE)
 LINK_MBIT = {'kbit': 1e-3, 'mbit': 1, 'gbit': 1e3}

@@ -18,7 +18,8 @@ from dff_nodes.runs.checks import (
     check_run,
 )
 from dff_nodes.runs.config import Config, layer_names
-from dff_nodes.runs.config_file import ConfigError, config_hash
+from dff_nodes.runs.config_file import config_hash
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.layers import (
     ConvolutionLayer,
     DenseLayer,

@@ -17,6 +17,7 @@ from typing import Annotated, ClassVar, Literal, Union
 
 from pydantic import Field, model_validator
 
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.section import BY_NAME, Section
 
 ENTRY_POINTS = 'dff_nodes.rules'
@@ -33,7 +34,8 @@ class Rule(Section):
     implementation: ClassVar[str]
     """
     `module:name` of what trains by these settings, loaded when a layer is built: a LocalRule, or
-    of a two-stream rule a function of these settings and a layer's activities that makes a loss
+    of a PairRule a function of these settings and the number of a layer's activities that gives a
+    learning.losses.PairLoss
     """
     streams: ClassVar[int] = 1
     """2: positive and negative samples travel; 1: samples and their labels"""
@@ -449,18 +451,41 @@ def rules() -> dict[str, type[Rule]]:
     """
     Settings of all rules by their names: those of this package, and of installed others.
 
-    :raises TypeError: for an entry point that is no rule, or that takes a name once more.
+    :raises ConfigError: naming the package whose entry point is no rule, or takes a name once
+        more.
     """
     found = {rule.model_fields['name'].default: rule for rule in BUILT_IN}
     for point in entry_points(group=ENTRY_POINTS):
-        rule = point.load()
-        if not (isinstance(rule, type) and issubclass(rule, Rule)):
-            raise TypeError(f'entry point {point.value} of {ENTRY_POINTS} is no Rule')
-        name = rule.model_fields['name'].default
-        if name in found:
-            raise TypeError(f'entry point {point.value}: there is a rule {name!r} already')
-        found[name] = rule
+        try:
+            rule = point.load()
+            wrong = _wrong_with(rule, found)
+        except Exception as error:  # noqa: BLE001 - whatever the code of others raises
+            wrong = f'cannot be loaded: {type(error).__name__}: {error}'
+        if wrong:
+            package = point.dist.name if point.dist else 'unknown'
+            raise ConfigError(
+                f'the rule {point.name} = {point.value} of the installed package {package} '
+                f'{wrong}; mend the package, or remove it (pip uninstall {package})'
+            )
+        found[rule.model_fields['name'].default] = rule
     return found
+
+
+def _wrong_with(rule: object, found: dict[str, type[Rule]]) -> str:
+    """Say why what an entry point names cannot join the rules found so far, '' if it can."""
+    if not (isinstance(rule, type) and issubclass(rule, Rule)):
+        return f'must be a subclass of {__name__}.Rule, got {rule!r}'
+    if rule.streams == 2 and not issubclass(rule, PairRule):
+        return f'has streams = 2, so it must be a subclass of {__name__}.PairRule'
+    if not hasattr(rule, 'implementation'):
+        return 'must say in `implementation` which class trains by it, as "module:name"'
+    field = rule.model_fields.get('name')
+    name = field.default if field else None
+    if not isinstance(name, str):
+        return 'must have a name, as in: name: Literal["centroid"] = "centroid"'
+    if name in found:
+        return f'is named {name!r}, and there is a rule of this name already'
+    return ''
 
 
 AnyRule = Annotated[

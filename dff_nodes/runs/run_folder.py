@@ -14,14 +14,8 @@ from typing import Any
 
 from dff_nodes.runs.atomic import write_atomically
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import (
-    ConfigError,
-    check_config,
-    config_hash,
-    differences,
-    load_config,
-    to_yaml,
-)
+from dff_nodes.runs.config_file import check_config, config_hash, differences, load_config, to_yaml
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.journal import read_journal
 from dff_nodes.runs.resolve import ResolvedRun
 

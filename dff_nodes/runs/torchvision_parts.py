@@ -7,7 +7,7 @@ from __future__ import annotations
 from torch import nn
 
 from dff_nodes.data.torchvision_import import import_torchvision
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 
 STEM = 'stem'
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dff_nodes.data.dataset import Dataset
 from dff_nodes.learning.calibration import Choice, Measured, Point, best_choice, choose
 from dff_nodes.learning.early_exit import scores_so_far
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.macs import network_macs
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.runs.run_folder import RunFolder

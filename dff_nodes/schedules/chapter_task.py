@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dff_nodes.data.dataset import Dataset, load_dataset
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.journal import Journal
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import RunFolder

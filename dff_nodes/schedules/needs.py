@@ -7,7 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError, check_config
+from dff_nodes.runs.config_file import check_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.footprint import Footprint, footprint
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.traffic import NodeTraffic, busiest, total

@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from dff_nodes.runs.config_file import ConfigError, check_config
+from dff_nodes.runs.config_file import check_config
 from dff_nodes.runs.device_profiles import PlannedDevice
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.traffic import total
 from dff_nodes.schedules.needs import run_needs, with_schedule

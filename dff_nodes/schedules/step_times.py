@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dff_nodes.runs.atomic import write_atomically
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import ResolvedRun
 
 VERSION = 7

@@ -17,7 +17,8 @@ from dff_nodes.data.dataset import Dataset, GraphDataset, load_dataset
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.checkpoint import CheckpointStore
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.journal import Journal, JournalError, read_journal
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run, default_name, open_run

@@ -15,7 +15,7 @@ import pytest
 
 from dff_nodes.cli import check
 from dff_nodes.data.facts import DataError
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / 'config'
 PLACEMENT = (

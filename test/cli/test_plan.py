@@ -13,7 +13,8 @@ import pytest
 
 from dff_nodes.cli import plan
 from dff_nodes.data.facts import read_facts
-from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.schedules.measure_steps import StepMeasurement
 from dff_nodes.schedules.step_times import (

@@ -16,7 +16,7 @@ import pytest
 
 from dff_nodes.lab.chaos import Chaos
 from dff_nodes.lab.chaos_plan import KINDS, ChaosPlan
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 
 NODES = ['coordinator', 'layer_0', 'layer_1']
 

@@ -9,7 +9,8 @@ import pytest
 from dff_nodes.lab.cgroup import Limits
 from dff_nodes.lab.devices import devices_of, single_device
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError, config_hash
+from dff_nodes.runs.config_file import config_hash
+from dff_nodes.runs.errors import ConfigError
 
 
 def config(layers: int, **rest: object) -> Config:

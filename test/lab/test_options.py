@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 
 from dff_nodes.lab.options import lab_overrides
-from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.errors import ConfigError
 
 
 def test_options_are_short_for_settings() -> None:

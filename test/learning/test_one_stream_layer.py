@@ -15,7 +15,7 @@ from layers_on_digits import CPU, LAYERS, digits, run_of, train
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.layer import Layer, make_layer
 from dff_nodes.learning.rules.local_rule import Step
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.torchvision_parts import build_parts, pool_before_relu, settle_in_place
 from dff_nodes.seeds import generator
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = REPOSITORY / 'examples' / 'centroid_rule'
 
@@ -46,8 +48,77 @@ def test_the_example_trains(tmp_path: Path) -> None:
     assert json.loads(done.stdout.splitlines()[-1])['test_accuracy'] > 0.9
 
 
-def test_a_name_is_taken_once(tmp_path: Path) -> None:
-    environment = installed(tmp_path / 'site', 'swish = dff_nodes.runs.rules:SwishRule')
-    done = dff(environment, tmp_path, 'check')
-    assert done.returncode != 0
-    assert "there is a rule 'swish' already" in done.stderr
+OWN = """
+from typing import Literal
+from torch.nn.functional import softplus
+from dff_nodes.runs.rules import PairRule, Rule
+
+class Margin(PairRule):
+    name: Literal['margin'] = 'margin'
+    implementation = 'own:margin_loss'
+
+def margin_loss(rule, units):
+    return lambda positive, negative: softplus(4 * (negative - positive)).mean()
+
+class Alone(Rule):
+    name: Literal['alone'] = 'alone'
+    implementation = 'own:margin_loss'
+    streams = 2
+
+class Absent(Rule):
+    name: Literal['absent'] = 'absent'
+    implementation = 'own:nothing_of_that_name'
+"""
+
+
+def test_a_rule_of_pairs_is_a_function_of_both_goodnesses(tmp_path: Path) -> None:
+    environment = installed(tmp_path / 'site', 'margin = own:Margin')
+    (tmp_path / 'site' / 'own.py').write_text(OWN)
+    results = []
+    for rule in ('margin', 'symba'):
+        words = ['train', '--reference', '--json', '--set', 'training.epochs=3', '--name', rule]
+        done = dff(
+            environment, tmp_path, *words, '--set', f'network=[{{units: 60, rule: {rule}}}]'
+        )
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(done.stdout.splitlines()[-1]))
+    assert results[0]['test_accuracy'] == results[1]['test_accuracy'] > 0.8, 'the same loss'
+
+
+@pytest.mark.parametrize(
+    ('point', 'said'),
+    [
+        (
+            'swish = dff_nodes.runs.rules:SwishRule',
+            "is named 'swish', and there is a rule of this",
+        ),
+        ('gone = not_there:Gone', "cannot be loaded: ModuleNotFoundError: No module named 'not_t"),
+        ('gone = own:Gone', 'cannot be loaded: AttributeError'),
+        (
+            'no_rule = own:margin_loss',
+            'must be a subclass of dff_nodes.runs.rules.Rule, got <func',
+        ),
+        ('nameless = dff_nodes.runs.rules:Rule', 'must say in `implementation`'),
+        ('alone = own:Alone', 'must be a subclass of dff_nodes.runs.rules.PairRule'),
+    ],
+)
+def test_a_package_whose_rule_is_wrong_is_named(tmp_path: Path, point: str, said: str) -> None:
+    environment = installed(tmp_path / 'site', point)
+    (tmp_path / 'site' / 'own.py').write_text(OWN)
+    done = dff(environment, tmp_path, 'check', '--json')
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f'dff check: the rule {point} of the installed package centroid-rule')
+    assert said in line
+    assert json.loads(done.stdout) == {'error': line.removeprefix('dff check: '), 'status': 2}
+
+
+def test_a_rule_whose_implementation_is_not_there_is_refused_before_training(
+    tmp_path: Path,
+) -> None:
+    environment = installed(tmp_path / 'site', 'absent = own:Absent')
+    (tmp_path / 'site' / 'own.py').write_text(OWN)
+    done = dff(environment, tmp_path, 'check', '--set', 'network=[{units: 60, rule: absent}]')
+    assert done.returncode == 2
+    assert "network[0].rule absent cannot train: the implementation 'own:nothing" in done.stderr
+    assert dff(environment, tmp_path, 'check').returncode == 0, 'others go on'

@@ -12,7 +12,7 @@ from layers_on_digits import accuracy, digits, one_layer, run_of, train
 from torch import nn
 
 from dff_nodes.learning.batch import Batch
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.rules import BUILT_IN, ClassNodesRule, rules
 
 ONE_STREAM = sorted(

@@ -8,7 +8,8 @@ import random
 from typing import Any
 
 from dff_nodes.data.facts import read_facts
-from dff_nodes.runs.config_file import ConfigError, check_config
+from dff_nodes.runs.config_file import check_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.fault_points import FaultPoint
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.rules import rules

@@ -14,7 +14,8 @@ import yaml
 from dff_nodes.data.facts import DataError
 from dff_nodes.nodes import deployment
 from dff_nodes.nodes.deployment import NodeSpec, cluster_nodes, deploy, deployed_nodes, this_host
-from dff_nodes.runs.config_file import ConfigError, check_config, load_config
+from dff_nodes.runs.config_file import check_config, load_config
+from dff_nodes.runs.errors import ConfigError
 
 PLACEMENT = {'pi1': ['coordinator', 'layer_0'], 'pi2': ['layer_1']}
 TREE = {'network': [{'units': 8}, {'units': 8}], 'placement': PLACEMENT}

@@ -11,14 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import (
-    ConfigError,
-    check_config,
-    config_hash,
-    differences,
-    load_config,
-    to_yaml,
-)
+from dff_nodes.runs.config_file import check_config, config_hash, differences, load_config, to_yaml
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.explain import explain_settings
 
 

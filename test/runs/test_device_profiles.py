@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dff_nodes.runs.config_file import ConfigError
 from dff_nodes.runs.device_profiles import load_profiles, parse_devices
+from dff_nodes.runs.errors import ConfigError
 
 
 def test_kinds_and_numbers() -> None:

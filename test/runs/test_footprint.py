@@ -13,7 +13,8 @@ import torch
 
 from dff_nodes.data.facts import read_facts
 from dff_nodes.learning.batch import Batch
-from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.footprint import (
     PROCESS_MB,
     TORCHVISION_MB,

@@ -16,7 +16,7 @@ from dff_nodes.data.facts import DataFacts
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.layer import make_layer
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import DTYPE_BYTES, ResolvedRun, resolve
 from dff_nodes.stream.codec import encode
 from dff_nodes.stream.item import Item, Kind

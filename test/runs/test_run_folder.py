@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from dff_nodes.data.facts import read_facts
-from dff_nodes.runs.config_file import ConfigError, load_config
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.journal import Journal
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import NAME, check_name, create_run, default_name, open_run

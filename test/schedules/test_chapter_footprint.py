@@ -12,7 +12,7 @@ import torch
 from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import DataFacts
 from dff_nodes.learning.compute import prepare_torch
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.footprint import PROCESS_MB, check_memory
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.chapter_footprint import chapter_footprint

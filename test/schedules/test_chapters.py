@@ -16,7 +16,7 @@ from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.checkpoint import CheckpointError
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run
 from dff_nodes.schedules.chapter_reference import ChapterReference, run_chapters

@@ -15,7 +15,7 @@ import torch
 from dff_nodes.data.dataset import Dataset
 from dff_nodes.data.facts import DataFacts, read_facts
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import ResolvedRun, resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run
 from dff_nodes.schedules.exit_figures import exit_figures

@@ -16,7 +16,7 @@ import torch
 
 from dff_nodes.data.dataset import GraphDataset, load_dataset
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.footprint import count_items, footprint
 from dff_nodes.runs.resolve import UNLABELLED, ResolvedRun, resolve
 from dff_nodes.runs.run_folder import create_run

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.footprint import footprint
 from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.schedules.needs import compare_schedules, run_needs, with_schedule

@@ -15,7 +15,7 @@ import pytest
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.checkpoint import CheckpointStore
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import ConfigError
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run, open_run
 from dff_nodes.schedules.plan import TrainingPlan
