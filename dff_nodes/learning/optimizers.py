@@ -212,13 +212,14 @@ class LayerOptimizer:
     their own; groups with the same settings are one.
 
     :param matrices: weights of the layer, by name; `others` and `head` likewise.
-    :param steps: training steps over which the learning rate runs its course.
+    :param course: of the learning rates of all groups that have none of their own.
+    :param steps: training steps over which they run it.
     """
 
     def __init__(
         self,
         config: OptimizerConfig,
-        schedule: LearningRateConfig,
+        course: LearningRateConfig,
         steps: int,
         matrices: dict[str, Parameter],
         others: dict[str, Parameter] | None = None,
@@ -232,7 +233,7 @@ class LayerOptimizer:
         self.groups = [
             (
                 make_optimizer(group, parameters),
-                LearningRate(schedule, group.learning_rate, steps),
+                LearningRate(group.course or course, group.learning_rate, steps),
             )
             for group, parameters in groups.items()
             if parameters

@@ -12,6 +12,21 @@ from dff_nodes.runs.rules import AnyRule, ClassNodesRule, SwishRule
 from dff_nodes.runs.section import BY_NAME, Section, Share
 
 
+class LearningRateConfig(Section):
+    """The learning rate as a function of the share of the run that is done."""
+
+    warmup: Share = Field(0.02, description='share of the run with linear rise from 0')
+    hold: Share = Field(0.3, description='share of the run after which the fall begins')
+    final: Share = Field(0.0, description='share of the learning rate left at the end')
+    fall: Literal['linear', 'cosine'] = Field('linear', description='course of the fall')
+
+    @model_validator(mode='after')
+    def _in_order(self) -> LearningRateConfig:
+        if self.warmup > self.hold:
+            raise ValueError(f'warmup ({self.warmup}) must not be after hold ({self.hold})')
+        return self
+
+
 class GroupOptimizer(Section):
     """How a group of parameters turns its gradient into a step."""
 
@@ -27,6 +42,9 @@ class GroupOptimizer(Section):
     nesterov: bool = Field(False, description='of sgd; muon always looks ahead')
     weight_decay: float = Field(
         0.0, ge=0, le=1, description='L2 penalty; muon has a fixed norm instead'
+    )
+    course: LearningRateConfig | None = Field(
+        None, description="of its learning rate over the run; default the layer's learning_rate"
     )
 
     @model_validator(mode='after')
@@ -70,7 +88,7 @@ class OptimizerConfig(GroupOptimizer):
         if self.others is not None:
             return self.others
         if self.name == 'muon':
-            return GroupOptimizer(name='adamw', learning_rate=0.002)
+            return GroupOptimizer(name='adamw', learning_rate=0.002, course=self.course)
         return self
 
     @property
@@ -80,21 +98,6 @@ class OptimizerConfig(GroupOptimizer):
 
 
 AnyOptimizer = Annotated[OptimizerConfig, BY_NAME]
-
-
-class LearningRateConfig(Section):
-    """The learning rate as a function of the share of the run that is done."""
-
-    warmup: Share = Field(0.02, description='share of the run with linear rise from 0')
-    hold: Share = Field(0.3, description='share of the run after which the fall begins')
-    final: Share = Field(0.0, description='share of the learning rate left at the end')
-    fall: Literal['linear', 'cosine'] = Field('linear', description='course of the fall')
-
-    @model_validator(mode='after')
-    def _in_order(self) -> LearningRateConfig:
-        if self.warmup > self.hold:
-            raise ValueError(f'warmup ({self.warmup}) must not be after hold ({self.hold})')
-        return self
 
 
 Activation = Literal['relu', 'leaky_relu', 'gelu', 'silu', 'none']

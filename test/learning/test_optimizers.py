@@ -10,14 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from dff_nodes.learning.optimizers import LearningRate, Optimizer, make_optimizer
+from dff_nodes.learning.optimizers import (
+    LayerOptimizer,
+    LearningRate,
+    Optimizer,
+    make_optimizer,
+)
 from dff_nodes.learning.precision import arithmetic
 from dff_nodes.runs.layers import LearningRateConfig, OptimizerConfig
 
 HIGHEST = 0.5
+CONSTANT = {'warmup': 0.0, 'hold': 1.0}
 
 
-def course(steps: int, **settings: float) -> list[float]:
+def course(steps: int, **settings: Any) -> list[float]:
     rate = LearningRate(LearningRateConfig(**settings), HIGHEST, steps)
     return [rate.at(step) for step in range(steps)]
 
@@ -35,6 +41,14 @@ def test_falls_to_nothing_at_the_very_end() -> None:
     rates = course(1000, warmup=0.0, hold=0.0, final=0.0)
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] == pytest.approx(HIGHEST * 0.0005)
+
+
+def test_may_fall_as_a_cosine() -> None:
+    rates = course(100, warmup=0.1, hold=0.6, final=0.2, fall='cosine')
+    assert rates[:60] == course(100, warmup=0.1, hold=0.6, final=0.2)[:60]
+    share = [(step + 0.5) / 40 for step in range(40)]
+    wanted = [HIGHEST * (0.2 + 0.8 * (1 + math.cos(math.pi * each)) / 2) for each in share]
+    assert rates[60:] == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -107,20 +121,26 @@ def test_adam_is_adam(decay: float) -> None:
     assert stepped(GRADIENTS, RATES, weight_decay=decay) == pytest.approx(value, rel=1e-5)
 
 
-@pytest.mark.parametrize('name', ['adam', 'sgd'])
-@pytest.mark.parametrize('momentum', [0.0, 0.9])
+@pytest.mark.parametrize(
+    ('name', 'kind', 'settings'),
+    [
+        ('adam', torch.optim.Adam, {}),
+        ('adamw', torch.optim.AdamW, {}),
+        ('sgd', torch.optim.SGD, {'momentum': 0.0}),
+        ('sgd', torch.optim.SGD, {'momentum': 0.9}),
+        ('sgd', torch.optim.SGD, {'momentum': 0.9, 'nesterov': True}),
+    ],
+)
 def test_steps_are_those_of_the_class_in_torch(
-    name: str, momentum: float, random: torch.Generator
+    name: str,
+    kind: type[torch.optim.Optimizer],
+    settings: dict[str, Any],
+    random: torch.Generator,
 ) -> None:
-    config = {'name': name, 'momentum': momentum, 'weight_decay': 0.02}
     start = torch.randn(33, generator=random)
-    optimizer, ours = make(start.tolist(), **config)
+    optimizer, ours = make(start.tolist(), name=name, weight_decay=0.02, **settings)
     theirs = torch.nn.Parameter(start.clone())
-    reference = (
-        torch.optim.Adam([theirs], weight_decay=0.02)
-        if name == 'adam'
-        else torch.optim.SGD([theirs], momentum=momentum, weight_decay=0.02)
-    )
+    reference = kind([theirs], weight_decay=0.02, **settings)
     for rate in RATES:
         gradient = torch.randn(33, generator=random)
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
@@ -128,6 +148,37 @@ def test_steps_are_those_of_the_class_in_torch(
         optimizer.step(rate)
         reference.step()
         assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_each_group_has_its_own_optimizer_rate_and_course() -> None:
+    config = OptimizerConfig(
+        name='sgd',
+        learning_rate=1.0,
+        momentum=0.0,
+        others={'name': 'sgd', 'learning_rate': 0.5, 'momentum': 0.0, 'course': CONSTANT},
+        head={'name': 'adam', 'learning_rate': 0.25},
+    )
+    names = ('matrices', 'others', 'head')
+    groups = {name: torch.nn.Parameter(torch.zeros(1)) for name in names}
+    halved = LearningRateConfig(warmup=0, hold=0.5, final=0)
+    optimizer = LayerOptimizer(config, halved, 4, *({name: groups[name]} for name in names))
+    steps = []
+    for _ in range(4):
+        before = {name: each.item() for name, each in groups.items()}
+        for each in groups.values():
+            each.grad = torch.full((1,), 2.0)
+        optimizer.step()
+        steps.append([before[name] - groups[name].item() for name in names])
+    factors = [1.0, 1.0, 0.75, 0.25]
+    # Adam's steps are as long as its rate where the gradient never changes.
+    wanted = [[2.0 * factor, 1.0, 0.25 * factor] for factor in factors]
+    assert [each for step in steps for each in step] == pytest.approx(sum(wanted, []), rel=1e-5)
+
+
+def test_what_is_no_matrix_has_the_course_of_muon_unless_it_says_another() -> None:
+    config = OptimizerConfig(name='muon', learning_rate=0.05, course=CONSTANT)
+    assert config.of_head == config.of_others
+    assert (config.of_others.name, config.of_others.course) == ('adamw', config.course)
 
 
 @pytest.mark.parametrize('name', ['adam', 'sgd'])
