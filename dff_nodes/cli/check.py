@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = explain_settings() if arguments.explain else []
     console = tables.make_console(sys.stderr if arguments.json else sys.stdout)
     warnings = memory_warnings(needs.devices) + _warnings_here(needs) + _slow_here(config)
-    warnings += unused_settings(config)
+    warnings += unused_settings(resolved)
     check_tables.show(resolved, needs, arguments.host, console)
     check_tables.show_schedules(compared, mbit, console)
     if settings:

@@ -18,6 +18,7 @@ from dff_nodes.runs.config_file import load_config
 from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run, default_name, open_run
+from dff_nodes.runs.unused_settings import unused_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +79,8 @@ def run_folder(arguments: argparse.Namespace) -> RunFolder:
         return _resumed(arguments)
     config = _with_whole_path(load_config(arguments.config, arguments.set))
     resolved = resolve(config, read_facts(config.data))
+    for each in unused_settings(resolved):
+        print(f'warning: {each}', file=sys.stderr)
     name = arguments.name or default_name(arguments.config)
     return create_run(Path(arguments.runs).resolve(), name, resolved)
 
