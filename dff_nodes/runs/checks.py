@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dff_nodes.data.facts import Augmentation, DataFacts
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.errors import ConfigError
+from dff_nodes.runs.errors import ConfigError, shown
 from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, LayerConfig
 from dff_nodes.runs.rules import (
     BUILT_IN,
@@ -202,12 +202,14 @@ def _check_two_stream_layer(layer: LayerConfig, field: str) -> None:
         'initialization': 'lecun',
         'order': ORDER,
     }
-    for name, value in plain.items():
-        if getattr(layer, name, value) != value:
-            raise ConfigError(
-                f'{field}.{name} must be {value!r} for the two-stream rule {layer.rule.name}, '
-                f'got {getattr(layer, name)!r}'
-            )
+    wrong = [
+        f'{field}.{name} must be {shown(value)} for the two-stream rule {layer.rule.name}, '
+        f'got {shown(getattr(layer, name))}'
+        for name, value in plain.items()
+        if getattr(layer, name, value) != value
+    ]
+    if wrong:
+        raise ConfigError('\n'.join(wrong))
 
 
 def _check_streams(config: Config) -> None:
@@ -253,7 +255,7 @@ def _check_images_stay(config: Config) -> None:
         if name != 'shift_fill' and value != off:
             raise ConfigError(
                 f"schedule.arrivals must be 'each_epoch' where training images are augmented "
-                f"(data.{name} is {value!r}), got 'each_chapter'"
+                f"(data.{name} is {shown(value)}), got 'each_chapter'"
             )
 
 

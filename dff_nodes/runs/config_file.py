@@ -7,16 +7,15 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from dff_nodes.runs.config import Config, named_network
 from dff_nodes.runs.errors import ConfigError
-from dff_nodes.runs.section import Section
+from dff_nodes.runs.validation_messages import message
 
 
 def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
@@ -112,89 +111,8 @@ def check_config(tree: dict[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(issue) for issue in error.errors()]
+        lines = [message(issue) for issue in error.errors()]
         raise ConfigError(f'{source}: ' + '\n'.join(lines)) from None
-
-
-def _explain(issue: dict[str, Any]) -> str:
-    """One line for one validation error: the field, what would be right, the value."""
-    field = field_name(issue['loc'])
-    if issue['type'] == 'extra_forbidden':
-        return _explain_unknown(issue['loc'])
-    if issue['type'] in ('union_tag_invalid', 'union_tag_not_found'):
-        expected = issue['ctx'].get('expected_tags', '')
-        key = issue['ctx']['discriminator'].strip("'")
-        right = f'must have a {key} among {expected}' if expected else f'must have a {key}'
-        return f'{field} {right}, got {issue["input"]!r}'
-    if issue['type'] == 'value_error':
-        message = str(issue['ctx']['error'])
-        return f'{field}: {message}' if field else message
-    message = issue['msg']
-    message = message.removeprefix('Input should be ').removeprefix('a ')
-    return f'{field} must be {message}, got {issue["input"]!r}'
-
-
-def _explain_unknown(location: tuple[str | int, ...]) -> str:
-    known = sorted(_section_at(location[:-1]).model_fields)
-    key = str(location[-1])
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f'did you mean {near[0]!r}?' if near else f'known here: {", ".join(known)}'
-    return f'{field_name(location)} is not a setting; {hint}'
-
-
-def field_name(location: tuple[str | int, ...]) -> str:
-    """Write a path as `network[2].units`, without pydantic's union tags."""
-    text = ''
-    for step, _, is_tag in _walk(location):
-        if isinstance(step, int):
-            text += f'[{step}]'
-        elif not is_tag:
-            text += f'.{step}' if text else str(step)
-    return text
-
-
-def _section_at(location: tuple[str | int, ...]) -> type[BaseModel]:
-    """Find the section class at a path of the configuration."""
-    section: type[BaseModel] = Config
-    for _, sections, _ in _walk(location):
-        section = sections[0] if sections else section
-    return section
-
-
-def _walk(
-    location: tuple[str | int, ...],
-) -> Iterator[tuple[str | int, list[type[BaseModel]], bool]]:
-    """Give each step of a path, the section classes that may be there, and if it is a tag."""
-    sections: list[type[BaseModel]] = [Config]
-    for step in location:
-        tagged = [each for each in sections if step == tag_of(each)]
-        if len(sections) > 1 and tagged:
-            sections = tagged
-            yield step, sections, True
-            continue
-        if isinstance(step, str):
-            sections = [
-                child
-                for each in sections
-                if step in each.model_fields
-                for child in sections_in(each.model_fields[step].annotation)
-            ]
-        yield step, sections, False
-
-
-def tag_of(section: type[BaseModel]) -> str | None:
-    """Give the word that chooses a section among those that may stand at a place."""
-    for key in ('name', 'type'):
-        if key in section.model_fields and section.model_fields[key].default is not None:
-            return str(section.model_fields[key].default)
-    return None
-
-
-def sections_in(annotation: Any) -> list[type[BaseModel]]:
-    """Section classes inside an annotation, through Optional, list, dict and Annotated."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [section for part in get_args(annotation) for section in sections_in(part)]
 
 
 def result_settings(config: Config) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import sections_in, tag_of
 from dff_nodes.runs.layers import LocalSettings
+from dff_nodes.runs.section import sections_in, tag_of
 
 FIRST_LAYER = 'network[N](dense).'
 STEPS = {'network': '[N]', 'parts': '[N]', 'auxiliary': '[N]', 'placement': '.DEVICE'}

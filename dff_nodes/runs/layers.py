@@ -50,9 +50,15 @@ class GroupOptimizer(Section):
     @model_validator(mode='after')
     def _fits(self) -> GroupOptimizer:
         if self.nesterov and (self.name != 'sgd' or self.momentum == 0):
-            raise ValueError('nesterov is for sgd with momentum')
+            raise ValueError(
+                'nesterov must be false but for sgd with momentum, got true for '
+                f'{self.name} with momentum {self.momentum}'
+            )
         if self.name == 'muon' and self.weight_decay:
-            raise ValueError('weight_decay must be 0 for muon, which keeps a fixed norm')
+            raise ValueError(
+                'weight_decay must be 0 for muon, which keeps a fixed norm, '
+                f'got {self.weight_decay}'
+            )
         return self
 
 

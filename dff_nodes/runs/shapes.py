@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dff_nodes.runs.errors import ConfigError
+from dff_nodes.runs.errors import ConfigError, shown
 from dff_nodes.runs.layers import (
     AnyPart,
     BlockLayer,
@@ -187,8 +187,11 @@ def _torchvision_outcome(
         try:
             maps = body.eval()(torch.empty(1, shape[2], *shape[:2]))
         except RuntimeError as error:
+            first = next(each for each in body.modules() if isinstance(each, torch.nn.Conv2d))
+            right = f', but of {first.in_channels} channels' * (first.in_channels != shape[2])
             raise ConfigError(
-                f'{field}.parts {list(parts)} of {network} do not take maps of {shape}: {error}'
+                f'{field}.parts {shown(parts)} of {network} do not take maps [height, width, '
+                f'channels] of {shown(shape)}{right}: {error}'
             ) from None
     _, channels, height, width = maps.shape
     counted = list(body.parameters())

@@ -10,6 +10,8 @@ from dff_nodes.data.torchvision_import import import_torchvision
 from dff_nodes.runs.errors import ConfigError
 
 STEM = 'stem'
+BEHIND_THE_MAPS = ('fc', 'classifier', 'avgpool')
+"""modules that give no maps"""
 
 
 def build_parts(network: str, parts: list[str], field: str, channels: int) -> nn.Sequential:
@@ -28,12 +30,15 @@ def build_parts(network: str, parts: list[str], field: str, channels: int) -> nn
         if name == STEM and network == 'resnet18':
             first = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
             chosen.append(nn.Sequential(first, nn.BatchNorm2d(64), nn.ReLU()))
-        elif name in known and name and not name.startswith(('fc', 'classifier', 'avgpool')):
+        elif name in known and name and not name.startswith(BEHIND_THE_MAPS):
             chosen.append(_for_channels(known[name], network, name, channels))
         else:
             inside = [each for each in known if each and each.count('.') < 2]
-            names = [STEM, *inside] if network == 'resnet18' else inside
-            raise ConfigError(f'{field}: {network} has no part {name!r}; there are {names}')
+            maps = [each for each in inside if not each.startswith(BEHIND_THE_MAPS)]
+            names = [STEM, *maps] if network == 'resnet18' else maps
+            raise ConfigError(
+                f'{field} of {network} must be among {", ".join(names)}, got {name!r}'
+            )
     return nn.Sequential(*chosen)
 
 

@@ -22,6 +22,7 @@ from dff_nodes.seeds import generator
 CONV = {'type': 'conv', 'channels': 12, 'rule': 'softmax_head'}
 CONV_PART = {'type': 'conv', 'channels': 64}
 POOL = {'type': 'pool'}
+BEGIN = {'skip': 'begin', 'rule': 'block_softmax'}
 
 
 def layers(*configs: dict[str, Any], **sections: Any) -> list[Layer]:
@@ -314,7 +315,7 @@ def test_what_was_carried_is_added_behind_a_block(last: dict[str, Any]) -> None:
     ('configs', 'said'),
     [
         (
-            [{'type': 'block', 'parts': [{'type': 'dense'}], 'skip': 'begin'}],
+            [{'type': 'block', 'parts': [{'type': 'dense'}]} | BEGIN],
             r"network\[0\].skip must be 'none' for a layer that gives 500 features.*got 'begin'",
         ),
         ([CONV | {'skip': 'add'}], 'nothing travels beside its input'),
@@ -334,7 +335,19 @@ def test_what_was_carried_is_added_behind_a_block(last: dict[str, Any]) -> None:
         ),
         (
             [{'type': 'torchvision', 'parts': ['layer9'], 'rule': 'block_softmax'}],
-            "no part 'layer9'",
+            r"network\[0\].parts of resnet18 must be among stem, .*layer4.1, got 'layer9'",
+        ),
+        (
+            [{'type': 'torchvision', 'parts': ['fc'], 'rule': 'block_softmax'}],
+            r"must be among stem, conv1, bn1, .*layer4.1, got 'fc'",
+        ),
+        (
+            [{'type': 'torchvision', 'parts': ['layer1'], 'rule': 'block_softmax'}],
+            r"parts \['layer1'\] of resnet18 .* of \[8, 8, 1\], but of 64 channels",
+        ),
+        (
+            [{'type': 'conv', 'rule': 'swish'}],
+            r"normalization must be 'none'.*\n.*initialization must be 'lecun'.*got 'kaiming'",
         ),
     ],
 )

@@ -46,8 +46,8 @@ def override_message(*overrides: str) -> str:
             ['network[1].units', 'greater than or equal to 2', 'got 1'],
         ),
         ({'training': {'epochs': 0}}, ['training.epochs', '1', 'got 0']),
-        ({'training': {'epochs': 2.5}}, ['training.epochs', 'valid integer', 'got 2.5']),
-        ({'training': {'epochs': 'many'}}, ['training.epochs', 'valid integer', "got 'many'"]),
+        ({'training': {'epochs': 2.5}}, ['training.epochs', 'a whole number', 'got 2.5']),
+        ({'training': {'epochs': 'many'}}, ['training.epochs', 'a whole number', "got 'many'"]),
         (
             {'training': {'optimizer': {'learning_rate': float('nan')}}},
             ['training.optimizer.learning_rate', 'finite', 'got nan'],
@@ -57,7 +57,36 @@ def override_message(*overrides: str) -> str:
             {'stream': {'dtype': 'int8'}},
             ['stream.dtype', "'float32', 'float16' or 'uint8'", "'int8'"],
         ),
-        ({'network': []}, ['network', 'at least 1', 'got []']),
+        ({'network': []}, ['network must have at least 1 entry', 'got []']),
+        ({'network': 5}, ['network must be a list', 'got 5']),
+        ({'network': [7]}, ['network[0] must be settings', 'got 7']),
+        ({'network': [{'epochs': 2}]}, ['network[0].epochs must be a list', 'got 2']),
+        (
+            {'network': [{'epochs': [0, 1, 2]}]},
+            ['network[0].epochs must have at most 2 entries', 'got [0, 1, 2]'],
+        ),
+        (
+            {'network': [{'stem': 'whiten'}]},
+            ['network[0].stem is not a setting of dense, but of conv and block'],
+        ),
+        (
+            {'network': [{'type': 'conv', 'auxiliary': [{'type': 'pool', 'units': 3}]}]},
+            ['network[0].auxiliary[0].units is not a setting of pool, but of dense'],
+        ),
+        (
+            {'network': [{'rule': {'name': 'swish', 'theta': 1}}]},
+            ['network[0].rule.theta is not a setting of swish, but of threshold'],
+        ),
+        ({'network': [{'rule': 'pred_simm'}]}, ["(did you mean 'pred_sim'?)", 'pred_simm']),
+        (
+            {'network': [{'rule': {'alpha': 2}}]},
+            ["network[0].rule must have a name among 'swish'", 'got {alpha: 2}'],
+        ),
+        ({'data': {'flip': 'maybe'}}, ["data.flip must be true or false, got 'maybe'"]),
+        (
+            {'training': {'optimizer': {'nesterov': True}}},
+            ['training.optimizer', 'nesterov must be false', 'got true for adam'],
+        ),
         ({'network': [{'rule': 'hinton'}]}, ['network[0].rule', "'threshold'", 'hinton']),
         ({'placement': {'pi1': {'nodes': []}}}, ['placement.pi1.nodes', 'at least 1', 'got []']),
         (
