@@ -51,7 +51,8 @@ class DataConfig(Section):
         0,
         ge=0,
         le=16,
-        description='training images are moved by up to this many whole pixels each way',
+        description='training images are moved by up to this many whole pixels each way: a random '
+        'crop of the image with so many pixels around it, see shift_fill',
     )
     shift_fill: Literal['zero', 'edge', 'reflect'] = Field(
         'zero', description='what moving uncovers: zeros, the outermost pixels, or a mirror image'

@@ -246,7 +246,12 @@ class MeanGoodnessRule(Rule):
 
 
 class SpatialGoodnessRule(Rule):
-    """Cross-entropy of patch energies through a fixed random linear map, ASGE 2509.12394."""
+    """
+    Cross-entropy of patch energies through a fixed random linear map, ASGE 2509.12394.
+
+    Published are energies before a pooling by root mean square; here they are those of what the
+    layer gives, behind its own pooling.
+    """
 
     name: Literal['spatial_goodness'] = 'spatial_goodness'
     implementation = 'dff_nodes.learning.rules.spatial_goodness:SpatialGoodness'
@@ -364,9 +369,11 @@ class ReconstructRule(HeadRule):
 
 class ContrastiveRule(HeadRule):
     """
-    Layer-local supervised contrastive learning, without a final stage (2405.03432).
+    Layer-local supervised contrastive learning, without a final stage.
 
-    A linear read-out learns the classes from the output; no gradient of it reaches the layer.
+    After Improved FFCL (2405.03432): a contrastive loss in every layer, and neither a global stage
+    nor backpropagation at the end. The loss is that of Khosla et al. (2004.11362, equation 2) on a
+    learned linear projection of one network; FFCL compares two copies of it. A linear read-out learns the classes from the output; no gradient of it reaches the layer.
     """
 
     name: Literal['contrastive'] = 'contrastive'
@@ -398,7 +405,9 @@ class ClassNodesRule(Rule):
 
     Every training node of a class has an edge to the virtual node, and none leads back: it is an
     outcome of the same layer, so it learns with it and has no parameters. No negatives. The
-    layers' answers are probabilities, which are added up.
+    layers' answers are probabilities, which are added up. Published are products of outputs as
+    they are, with virtual nodes that have random features of their own; here these hear their
+    training nodes alone, and cosines leave their length out.
     """
 
     name: Literal['class_nodes'] = 'class_nodes'
