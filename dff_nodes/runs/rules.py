@@ -373,7 +373,8 @@ class ContrastiveRule(HeadRule):
 
     After Improved FFCL (2405.03432): a contrastive loss in every layer, and neither a global stage
     nor backpropagation at the end. The loss is that of Khosla et al. (2004.11362, equation 2) on a
-    learned linear projection of one network; FFCL compares two copies of it. A linear read-out learns the classes from the output; no gradient of it reaches the layer.
+    learned linear projection of one network; FFCL compares two copies of it. A linear read-out
+    learns the classes from the output; no gradient of it reaches the layer.
     """
 
     name: Literal['contrastive'] = 'contrastive'
