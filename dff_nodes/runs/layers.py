@@ -252,6 +252,12 @@ class ConvolutionLayer(StemSettings, ConvolutionPart):
     type: Literal['conv'] = Field('conv', description='kind of layer')
 
 
+class PoolLayer(MapSettings, PoolPart):
+    """The largest, or the mean, of neighbouring pixels: its rule's own parameters learn alone."""
+
+    type: Literal['pool'] = Field('pool', description='kind of layer')
+
+
 def has_bias(part: DensePart | ConvolutionPart) -> bool:
     """
     Whether a part learns an offset for each output.
@@ -310,7 +316,9 @@ def _dense_unless_said(value: Any) -> Any:
     return {'type': 'dense', **value} if isinstance(value, dict) and 'type' not in value else value
 
 
-LayerConfig = DenseLayer | ConvolutionLayer | BlockLayer | TorchvisionLayer | GraphLayer
+LayerConfig = (
+    DenseLayer | ConvolutionLayer | PoolLayer | BlockLayer | TorchvisionLayer | GraphLayer
+)
 AnyLayer = Annotated[
     Annotated[LayerConfig, Field(discriminator='type')], BeforeValidator(_dense_unless_said)
 ]

@@ -7,7 +7,13 @@ from __future__ import annotations
 from html import escape
 
 from dff_nodes.runs import units
-from dff_nodes.runs.layers import ConvolutionLayer, DenseLayer, GraphLayer, LayerConfig
+from dff_nodes.runs.layers import (
+    ConvolutionLayer,
+    DenseLayer,
+    GraphLayer,
+    LayerConfig,
+    PoolLayer,
+)
 from dff_nodes.runs.report_cards import page
 from dff_nodes.runs.report_nodes import details_section, memory_section, network_section
 from dff_nodes.runs.report_training import (
@@ -72,12 +78,14 @@ def _sizes(sizes: list[str]) -> str:
 
 
 def _size(layer: LayerConfig) -> str:
-    """Write a layer's size as `500 units`, `64 channels`, `2 parts`."""
+    """Write a layer's size as `500 units`, `64 channels`, `2x2 pooled`, `3 parts`."""
     if isinstance(layer, (DenseLayer, GraphLayer)):
         return f'{layer.units} units'
     if isinstance(layer, ConvolutionLayer):
         return f'{layer.channels} channels'
-    return f'{len(layer.parts)} parts'
+    if isinstance(layer, PoolLayer):
+        return f'{layer.size}x{layer.size} pooled'
+    return f'{len(layer.parts)} {"part" if len(layer.parts) == 1 else "parts"}'
 
 
 def _tiles(run: RunRecord) -> str:

@@ -288,6 +288,19 @@ def test_a_skip_is_carried_in_the_message_and_added() -> None:
     assert torch.allclose(third.positive, wanted.permute(0, 2, 3, 1), atol=1e-6)
 
 
+@pytest.mark.parametrize('mode', ['max', 'average'])
+def test_a_layer_may_pool_alone_and_its_head_learns(mode: str) -> None:
+    (layer,) = layers(POOL | {'mode': mode, 'rule': 'softmax_head', 'skip': 'begin'})
+    assert layer.shape.parameters == layer.shape.head_parameters == 4 * 4 * 10 + 10
+    assert {name.partition('.')[0] for name in layer.parameters()} == {'rule'}
+    figures = [layer.train(first_batch())[1] for _ in range(30)]
+    assert figures[-1].loss < figures[0].loss
+    pool = torch.nn.functional.max_pool2d if mode == 'max' else torch.nn.functional.avg_pool2d
+    passed = layer.evaluate(first_batch())[0].positive
+    images = layer._arrived(first_batch())
+    assert torch.equal(passed[..., :1], pool(images, 2).permute(0, 2, 3, 1))
+
+
 @pytest.mark.parametrize(
     'last',
     [

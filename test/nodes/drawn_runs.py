@@ -171,6 +171,7 @@ class _Draw(random.Random):
     def optimizer(self, *, matrices: bool) -> Settings:
         name = self.choice([each for each in RATES if matrices or each != 'muon'])
         optimizer = {'name': name, 'learning_rate': RATES[name]}
+        optimizer |= self.some(0.2, course=[{'warmup': 0, 'hold': 1}, {'fall': 'cosine'}])
         if name == 'sgd':
             optimizer |= {'momentum': 0.9, 'nesterov': self.often(0.5)}
         if matrices:
@@ -191,7 +192,8 @@ class _Draw(random.Random):
         return layer
 
     def layer(self, epochs: int) -> Settings:
-        layer = self.choice([self.dense, self.convolution, self.convolution, self.block])()
+        kinds = [self.dense, self.convolution, self.convolution, self.block, self.pool]
+        layer = self.choice(kinds)()
         layer |= {'rule': self.rule(RULES)} | self.some(
             0.25,
             optimizer=[self.optimizer(matrices=True)],
@@ -201,7 +203,7 @@ class _Draw(random.Random):
         )
         if rules()[layer['rule']['name']].takes_auxiliary and self.often(0.6):
             layer['auxiliary'] = [self.choice([self.dense, self.convolution])()]
-        if layer['type'] != 'dense':
+        if layer['type'] in ('conv', 'block'):
             layer |= self.some(0.2, stem=['whiten'])
         return layer
 
@@ -231,7 +233,9 @@ class _Draw(random.Random):
             order=['activation_norm'],
         )
 
+    def pool(self) -> Settings:
+        return {'type': 'pool', 'mode': self.choice(['max', 'average'])}
+
     def block(self) -> Settings:
-        pool = {'type': 'pool', 'mode': self.choice(['max', 'average'])}
-        parts = [self.convolution(), pool, self.convolution(), self.dense()]
+        parts = [self.convolution(), self.pool(), self.convolution(), self.dense()]
         return {'type': 'block', 'parts': parts[: self.randrange(1, 5)]}

@@ -171,6 +171,21 @@ def test_every_rule_of_one_stream(dff: Dff, rules: tuple[str | dict[str, Any], .
     )
 
 
+def test_parts_of_mobilenet_behind_a_pooling(dff: Dff) -> None:
+    parts = {'type': 'torchvision', 'network': 'mobilenet_v3_small'}
+    assert_golden(
+        dff,
+        settings(
+            network=[
+                {'type': 'pool', 'mode': 'average', 'rule': 'softmax_head', 'skip': 'begin'},
+                parts | {'parts': ['features.0'], 'rule': 'block_goodness', 'skip': 'carry'},
+                parts | {'parts': ['features.1'], 'rule': 'block_softmax', 'skip': 'add'},
+            ],
+            training__epochs=1,
+        ),
+    )
+
+
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
 def test_precision(dff: Dff, precision: str) -> None:
     rule = {'rule': {'name': 'softmax_head', 'hidden': 16}}

@@ -47,6 +47,7 @@ NETWORKS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
         [{'type': 'block', 'stem': 'whiten', 'parts': [{'type': 'conv', 'channels': 7}]}],
         {},
     ),
+    'pool': ([{'type': 'pool', 'rule': 'softmax_head'}, CONV], {}),
     'torchvision': ([{'type': 'torchvision', 'parts': ['stem'], 'network': 'resnet18'}], {}),
 }
 

@@ -303,3 +303,18 @@ def test_a_run_on_a_graph_is_drawn(tmp_path: Path, save_graph: Callable[..., Pat
     folder = create_run(tmp_path, 'sample', resolve(config, read_facts(config.data)))
     folder.write_result(result_of(2))
     assert '256 – 256 units' in page_of(folder).text
+
+
+def test_the_size_of_every_kind_of_layer_is_written(tmp_path: Path) -> None:
+    conv = '{type: conv, channels: 7}'
+    layers = [
+        '{type: conv, channels: 7, rule: softmax_head}',
+        '{type: pool, size: 3, rule: softmax_head}',
+        f'{{type: block, parts: [{conv}, {conv}], rule: softmax_head}}',
+        '{type: torchvision, parts: [stem], rule: block_softmax}',
+        '{units: 30, rule: softmax_head}',
+    ]
+    config = load_config(None, [f'network=[{", ".join(layers)}]'])
+    folder = create_run(tmp_path, 'sample', resolve(config, read_facts(config.data)))
+    text = '7 channels – 3x3 pooled – 2 parts – 1 part – 30 units'
+    assert text in page_of(folder).text
