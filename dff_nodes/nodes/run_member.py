@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from abc import abstractmethod
 from pathlib import Path
@@ -72,7 +71,7 @@ class RunMember(Participant):
         self.incarnation = 0
         self._pending: msg.RunConfig | None = None
         self._pending_s = 0.0
-        self._place_heard_s = -math.inf
+        self._place_lives = False
         self._twin: msg.LayerStatus | None = None
         self._twin_heard_s = 0.0
         self.resolved: ResolvedRun | None = None
@@ -157,14 +156,14 @@ class RunMember(Participant):
         if self._pending is None:
             self._pending_s = now
         if self._pending is not message:
+            # Between two of the coordinator's messages nothing is known of what it hears.
             silent_s = message.silent_s[self.index] if self.index < len(message.silent_s) else -1.0
-            self._place_heard_s = now - silent_s if silent_s >= 0.0 else -math.inf
+            self._place_lives = 0.0 <= silent_s <= ALIVE_BEATS * self.heartbeat_s
         self._pending = message
         self._end_if_taken()
-        alive = now - self._place_heard_s <= ALIVE_BEATS * self.heartbeat_s
-        if alive:
+        if self._place_lives:
             self.waiting(f'{self._explain_place_taken()} to be heard here, or to end')
-        return alive or self._still_listening(self._pending_s)
+        return self._place_lives or self._still_listening(self._pending_s)
 
     def _still_listening(self, began_s: float) -> bool:
         return time.monotonic() - began_s <= LISTEN_BEATS * self.heartbeat_s
@@ -337,7 +336,7 @@ class RunMember(Participant):
         return f'another {self.me}, which the coordinator on {self._pending.host} hears,'
 
     def _explain_no_run(self) -> str:
-        if math.isfinite(self._place_heard_s):
+        if self._place_lives:
             return (
                 f'{self.me}: {self._explain_place_taken()} was not heard here within '
                 f'{self.appear_s:.0f} s (stream.appear_s): end that one first if it shall run '
