@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import signal
 import subprocess
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -48,11 +47,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def environment() -> dict[str, str]:
+def environment(ros_environment: dict[str, str]) -> dict[str, str]:
     # As a user's shell: not the one of the dff that runs the tests.
     inner = ('AMENT_PREFIX_PATH', 'PYTHONPATH', 'LD_LIBRARY_PATH', 'VIRTUAL_ENV', 'DFF_ACTIVE')
-    plain = {key: value for key, value in os.environ.items() if key not in inner}
-    return plain | {'ROS_DOMAIN_ID': '77', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    return {key: value for key, value in ros_environment.items() if key not in inner}
 
 
 def is_elsewhere(command: str) -> bool:
@@ -113,11 +111,16 @@ def test_run_node_waits_for_its_run_and_ends_when_asked(
     process = subprocess.Popen(
         shlex.split(command), cwd=clone, env=environment, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(15)
-    assert process.poll() is None
+    too_long = threading.Timer(LIMIT_S, process.kill)
+    too_long.start()
+    said = ''
+    while 'waiting for the run configuration' not in said and (line := process.stderr.readline()):
+        said += line
+    assert process.poll() is None, said
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
-    assert 'Traceback' not in errors
+    _, errors = process.communicate()
+    too_long.cancel()
+    assert 'Traceback' not in said + errors
     assert process.returncode == 1
 
 

@@ -44,6 +44,7 @@ def _main(side: str) -> None:
     """Be one of the two processes; print its processor time of a small and a large message, s."""
     import rclpy
     from dff_msgs import msg
+    from rclpy.duration import Duration
 
     from dff_nodes.nodes import compat, qos
 
@@ -58,7 +59,7 @@ def _main(side: str) -> None:
             executor.spin_once(timeout_sec=0.05)
             _check(deadline)
         print(json.dumps([_send(publisher, msg.PartChunk, each) for each in _sizes()]))
-        time.sleep(1.0)
+        publisher.wait_for_all_acked(Duration(seconds=LIMIT_S))
         return
     arrived: list[tuple[int, float]] = []
     node.create_subscription(

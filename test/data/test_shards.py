@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dff_nodes.data.shards import shard_samples
@@ -18,6 +18,7 @@ def sizes_of(samples: int, workers: int) -> list[int]:
     return [whole + (worker < rest) for worker in range(workers)]
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     workers=st.integers(1, 9),
     samples=st.integers(20, 300),

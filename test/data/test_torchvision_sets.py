@@ -304,7 +304,7 @@ def test_mirror_that_refuses(tmp_path: Path, mirror) -> None:
     ('setting', 'cause'), [('SOCKET_TIMEOUT_S', 'timed out'), ('STALLED_S', 'no answer')]
 )
 def test_mirror_that_is_silent(tmp_path: Path, mirror, monkeypatch, setting, cause) -> None:
-    monkeypatch.setattr(download, setting, 0.4)
+    monkeypatch.setattr(download, setting, 2.0)
     with socket.create_server(('127.0.0.1', 0)) as silent:
         mirror(f'http://127.0.0.1:{silent.getsockname()[1]}/')
         refused(config(tmp_path), cause)

@@ -31,8 +31,14 @@ while connection.recv(65536):
     pass
 """
 SEND = """
-import socket, sys
-connection = socket.create_connection((sys.argv[1], 5000))
+import errno, socket, sys
+for rest in reversed(range(5)):
+    try:
+        connection = socket.create_connection((sys.argv[1], 5000))
+        break
+    except OSError as error:  # where frames are lost, all three that ask for an address may be
+        if error.errno != errno.EHOSTUNREACH or not rest:
+            raise
 connection.sendall(bytes(int(sys.argv[2])))
 """
 SHOW = """
@@ -92,9 +98,13 @@ def test_a_process_over_the_memory_limit_is_killed() -> None:
 def test_a_processor_limit_is_in_force() -> None:
     burn = 'import time\nwhile time.process_time() < 0.3: pass'
     with two_devices(Limits(cpu=0.2)) as lab:
-        for device in ('pi0', 'pi1'):
-            assert start(lab, device, burn).wait() == 0
-        used = lab.report()['devices']
+        # Where others take the processor after a moment, a period's quota is not used up in it.
+        for _ in range(20):
+            for device in ('pi0', 'pi1'):
+                assert start(lab, device, burn).wait() == 0
+            used = lab.report()['devices']
+            if used['pi0']['throttled'] > 10:
+                break
         assert used['pi0']['throttled'] > 10 and used['pi1']['throttled'] == 0
         assert used['pi0']['cpu_seconds'] >= 0.3
 
@@ -122,8 +132,12 @@ def test_every_way_loses_frames_and_counts_them(
         pytest.skip(f'{way.tool} is not installed')
     monkeypatch.setattr('dff_nodes.lab.network.install_loss', lambda *at: _installed(way(), *at))
     with two_devices(loss=0.05) as lab:
-        transfer(lab, 5_000_000)
-        report = lab.report()
+        # A transfer is a hundred frames of 64 kB: in one of a hundred none of them is lost.
+        for _ in range(10):
+            transfer(lab, 5_000_000)
+            report = lab.report()
+            if report['devices']['pi1']['lost_frames']:
+                break
         assert report['loss_tool'] == way.tool
         assert report['devices']['pi1']['lost_frames'] > 0
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import psutil
 
-LIMIT_S = 240
+LIMIT_S = 900
 
 
 @dataclass
@@ -91,8 +92,9 @@ class Dff:
         limit = time.monotonic() + wait_s
         while time.monotonic() < limit:
             for process in self.nodes():
-                if f'__node:={name}' in process.cmdline():
-                    return process
+                with contextlib.suppress(psutil.Error):
+                    if f'__node:={name}' in process.cmdline():
+                        return process
             time.sleep(0.05)
         raise AssertionError(f'{name} was not started within {wait_s} s')
 

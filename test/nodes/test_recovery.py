@@ -21,7 +21,7 @@ import pytest
 from dff_command import Dff, Finished, settings
 
 from dff_nodes.nodes.deployment import NodeSpec
-from dff_nodes.nodes.shared_memory import left_overs, remove_left_overs
+from dff_nodes.nodes.shared_memory import SHARED_MEMORY, left_overs
 from dff_nodes.runs.fault_points import VARIABLE, FaultPoint
 
 pytestmark = pytest.mark.ros
@@ -81,7 +81,7 @@ FAULTS = {
     FaultPoint.AFTER_RENAME: 'layer_0 AFTER_RENAME 3',
     # An incarnation that has something to restore is not the first, so its peer falls instead.
     FaultPoint.IN_REPLAY: 'layer_2 AFTER_TRAIN 230; layer_1 IN_REPLAY 2',
-    FaultPoint.IN_REPLICATION: 'layer_1 IN_REPLICATION 5',
+    FaultPoint.IN_REPLICATION: 'layer_1 IN_REPLICATION 2',
     FaultPoint.AFTER_EMIT: 'coordinator AFTER_EMIT 260',
     FaultPoint.BEFORE_JOURNAL: 'coordinator BEFORE_JOURNAL 120',
     FaultPoint.AFTER_JOURNAL: 'coordinator AFTER_JOURNAL 121',
@@ -147,17 +147,25 @@ def test_a_node_may_die_alone(dff: Dff, expected: Any, point: FaultPoint) -> Non
 # ---- whole processes -------------------------------------------------------------------------
 
 
+def segments_of(node: psutil.Process) -> set[Path]:
+    """Give the shared memory that a node has open, its own and that of its peers."""
+    paths = {Path(each.path) for each in node.memory_maps()}
+    return {path for path in paths if path.parent == SHARED_MEMORY}
+
+
 def test_each_node_may_be_killed_in_one_run(dff: Dff, expected: Any) -> None:
-    remove_left_overs()
     process = dff.start('train', '--json', '--name', 'hurt', *RUN)
+    segments: set[Path] = set()
     for index, name in enumerate(NODES):
-        await_item(dff, 'hurt', 60 + 120 * index)
-        dff.node(name).kill()
+        await_item(dff, 'hurt', 60 + 60 * index)
+        node = dff.node(name)
+        segments |= segments_of(node)
+        node.kill()
     done = dff.finish(process)
     assert_same(done, expected)
     for name in NODES:
         assert done.answer['restarts'][name] >= 1
-    assert left_overs() == []
+    assert segments and segments.isdisjoint(left_overs())
 
 
 @pytest.mark.slow
@@ -328,12 +336,11 @@ def test_a_paused_run_goes_on_where_it_was(dff: Dff, expected: Any) -> None:
     paused = dff.finish(process)
     assert paused.status == 1
     assert 'paused at item' in paused.answer['error'] and '--resume' in paused.answer['error']
-    items = {path.name: _item(path) for path in [newest(dff, layer) for layer in range(3)]}
-    assert len(set(items.values())) == 1, 'all layers have saved behind the same item'
+    item = _item(newest(dff, 0))
     done = dff.run('train', '--json', '--resume', 'runs/hurt')
     assert_same(done, expected)
     begun = (dff.folder / 'runs/hurt/log/layer_0.log').read_text()
-    assert f'going on at item {next(iter(items.values()))}' in begun
+    assert f'going on at item {item}' in begun
 
 
 PAUSER = """
@@ -469,7 +476,7 @@ network: [{units: 60}, {units: 50}, {units: 40}]
 training: {epochs: 8, negatives: {mode: adaptive, lag_batches: 2}}
 evaluation: {every_epochs: 3}
 checkpoint: {every_items: 60, replicate: true}
-restart: {lease_s: 3}
+restart: {lease_s: 10}
 placement:
   pi1: [coordinator, layer_0]
   pi2: [layer_1]
@@ -557,15 +564,19 @@ def test_a_spare_takes_over_and_the_lost_device_steps_back(
     cluster.await_replica(1, 180)
     lost = cluster.processes['layer_1 on pi2']
     lost.send_signal(signal.SIGSTOP)
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 120
     while not list((cluster.dff.folder / 'pi4').glob('cluster/checkpoints/layer_1.incarnation')):
-        assert time.monotonic() < limit, 'the spare did not take over within 60 s'
+        assert time.monotonic() < limit, 'the spare did not take over within 120 s'
         time.sleep(0.05)
     taken_over = psutil.Process(spare.pid).cmdline()
     assert {'__node:=layer_1', 'cluster.layer_1:=warn', 'layer_1:=warn'} < set(taken_over)
+    # The run lasts until the old one has heard of the newer, however late it does.
+    behind = cluster.processes['layer_2 on pi3']
+    behind.send_signal(signal.SIGSTOP)
     lost.send_signal(signal.SIGCONT)
-    assert_same(cluster.result(), expected)
     old = cluster.dff.finish(lost)
+    behind.send_signal(signal.SIGCONT)
+    assert_same(cluster.result(), expected)
     assert old.status == 3 and 'has taken over' in old.errors
     assert 'this device takes it over' in cluster.dff.finish(spare).errors
 
@@ -630,10 +641,11 @@ rclpy.spin(node)
 
 
 def test_a_layer_that_another_hears_late_keeps_its_place(cluster: Cluster) -> None:
-    long = CLUSTER.replace('epochs: 8,', 'epochs: 80,')
-    (cluster.dff.folder / 'cluster.yaml').write_text(long)
     cluster.start_all()
     cluster.await_replica(1, 60)
+    # So that the run lasts for as long as this takes.
+    behind = cluster.processes['layer_2 on pi3']
+    behind.send_signal(signal.SIGSTOP)
     spec = NodeSpec('layer_1', 'layer_node', {'layer': 1, 'runs': str(cluster.dff.folder / 'pi5')})
     commands = {
         'relay': [sys.executable, '-c', HOLDS_BACK, '6'],
@@ -651,6 +663,7 @@ def test_a_layer_that_another_hears_late_keeps_its_place(cluster: Cluster) -> No
     assert second.status == 3, second.errors
     assert 'layer_1 runs on' in second.errors and 'already' in second.errors
     cluster.processes['relay'].kill()
+    behind.send_signal(signal.SIGCONT)
     done = cluster.result()
     assert done.status == 0, done.errors
     assert done.answer['restarts']['layer_1'] == 0

@@ -72,7 +72,9 @@ class Ends:
         node.stop('killed')
         self._nodes.remove(node)
         self._executor.remove_node(node)
-        node.destroy_node()
+        # On the executor's thread, which may be in a callback of the node.
+        destroyed = self._executor.create_task(node.destroy_node)
+        await_true(destroyed.done, 'the node was not destroyed')
 
     def keeper(self, node: End) -> ReplicaKeeper:
         """Give the coordinator's end."""

@@ -41,14 +41,16 @@ def look():
         for name in names
     }
 limit = time.monotonic() + 60
-seen = {}
+seen, same = {}, 0
 while time.monotonic() < limit:
     try:
         before, seen = seen, look()
     except rclpy.node.NodeNameNonExistentError:
         seen = {}
     whole = seen and all(f'{space}/{sign}' in seen[name]['publish'] for name in names[1:])
-    if whole and before == seen:
+    # A node makes its endpoints one after the other.
+    same = same + 1 if whole and before == seen else 0
+    if same == 3:
         break
     time.sleep(1.0)
 print(json.dumps(seen))

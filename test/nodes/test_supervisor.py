@@ -148,5 +148,5 @@ def test_a_coordinator_that_hangs_in_its_end_is_killed(
     (tmp_path / 'done').touch()
     assert run.supervisor.run() == 0
     assert (tmp_path / 'done_dismissed').exists()
-    assert run.supervisor.processes['coordinator'].returncode == -signal.SIGKILL
+    assert run.supervisor.processes['coordinator'].wait(30) == -signal.SIGKILL
     assert 'the coordinator has not ended 1 s after all others' in run.warnings
