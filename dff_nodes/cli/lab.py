@@ -80,7 +80,7 @@ def _train(arguments: argparse.Namespace, overrides: list[str], chaos: ChaosPlan
     # The lab comes first: without root there is no run folder that nothing ran in.
     with Lab(devices_of(config), _link(config)) as lab:
         folder = train.run_folder(arguments)
-        with _shown(lab) as emit:
+        with _shown(lab) as emit, train.discarded_if_refused(folder, arguments):
             result = lab_run(lab, folder, emit, chaos, arguments.log_level)
     print_summary(result, train.shown_path(folder.path))
     if arguments.json:

@@ -8,11 +8,13 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dff_nodes.cli.view import View, make_view, print_summary
-from dff_nodes.data.facts import read_facts
+from dff_nodes.data.facts import DataError, read_facts
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import load_config
 from dff_nodes.runs.errors import ConfigError
@@ -54,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder = run_folder(arguments)
     view = make_view(sys.stderr)
     try:
-        result = _train(folder, arguments, view, began)
+        with discarded_if_refused(folder, arguments):
+            result = _train(folder, arguments, view, began)
     finally:
         view.close()
     print_summary(result, shown_path(folder.path))
@@ -67,10 +70,22 @@ def _train(folder: RunFolder, arguments: argparse.Namespace, view: View, began: 
     if arguments.reference:
         from dff_nodes.schedules.run_reference import run_reference
 
-        return run_reference('train', folder, [], view.handle, began)
+        with folder.in_use('train --reference'):
+            return run_reference('train', folder, [], view.handle, began)
     from dff_nodes.nodes.local_run import local_run
 
     return local_run('train', folder, view.handle, log_level=arguments.log_level)
+
+
+@contextmanager
+def discarded_if_refused(folder: RunFolder, arguments: argparse.Namespace) -> Iterator[None]:
+    """Remove a new run's folder where its request is refused: the name is free again."""
+    try:
+        yield
+    except (ConfigError, DataError):
+        if not arguments.resume and not folder.has_begun:
+            folder.discard()
+        raise
 
 
 def run_folder(arguments: argparse.Namespace) -> RunFolder:

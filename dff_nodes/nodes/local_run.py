@@ -20,11 +20,15 @@ from dff_nodes.nodes.supervisor import Place, Restarts, Supervisor
 from dff_nodes.runs.config import Config, worker_names
 from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import resolve
-from dff_nodes.runs.run_folder import RunFolder
+from dff_nodes.runs.run_folder import RunFolder, check_name
 from dff_nodes.runs.segment import largest_message_bytes
 
 PRELOAD = ('dff_nodes.schedules.task', 'dff_nodes.schedules.layer_worker')
 """what nodes import beside ROS 2, PyTorch above all"""
+
+
+LAST_DOMAIN = 232
+"""for which there are UDP ports; above 101 other programs may have them"""
 
 
 class RunError(RuntimeError):
@@ -48,7 +52,7 @@ def local_run(
     :param place: changes how a node is started, see Supervisor.
     :param environment: of the nodes instead of that for nodes of one machine.
     :param on_start: called once the nodes were started.
-    :raises ConfigError: if a node says that the request was wrong.
+    :raises ConfigError: if a node says that the request was wrong, or the run is in use.
     :raises RunError: if the run failed.
     """
     last: dict[str, Any] = {}
@@ -69,7 +73,7 @@ def local_run(
     }
     supervisor = Supervisor(
         deployed_nodes(config, common, task_parameters),
-        f'/{folder.name}',
+        f'/{check_name(folder.name)}',
         folder.log,
         _environment(config) if environment is None else environment,
         keep,
@@ -79,7 +83,8 @@ def local_run(
         PRELOAD,
     )
     try:
-        status = supervisor.run(on_start)
+        with folder.in_use(task):
+            status = supervisor.run(on_start)
     finally:
         remove_left_overs()
     if status != 0 and task == 'train' and folder.result_file.exists():
@@ -106,7 +111,13 @@ def _environment(config: Config) -> dict[str, str]:
 
 
 def _require_ros() -> None:
-    """Say what is missing before a node fails to start."""
+    """Say what is missing or wrong before a node fails to start, and is started again."""
+    domain = os.environ.get('ROS_DOMAIN_ID', '')
+    if domain and not (domain.isascii() and domain.isdecimal() and int(domain) <= LAST_DOMAIN):
+        raise ConfigError(
+            'the environment variable ROS_DOMAIN_ID must be a number from 0 to 101, got '
+            f'{domain!r}'
+        )
     for package in ('rclpy', 'dff_msgs'):
         if importlib.util.find_spec(package) is None:
             raise RunError(

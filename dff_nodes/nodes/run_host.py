@@ -20,6 +20,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.logging import get_logger
 from std_srvs.srv import Trigger
 
+from dff_nodes.data.facts import DataError
 from dff_nodes.nodes import messages, qos, soundness
 from dff_nodes.nodes.layer_watch import ALIVE_BEATS, LayerWatch, known_incarnations
 from dff_nodes.nodes.participant import (
@@ -28,6 +29,7 @@ from dff_nodes.nodes.participant import (
     ROOM,
     Participant,
     RunFailed,
+    exit_status,
     run_node,
 )
 from dff_nodes.nodes.process import EVENTS_VARIABLE, die_with_parent, prefer_throughput
@@ -427,8 +429,18 @@ def host_run(make: Callable[[Emit], RunHost], arguments: list[str] | None) -> No
     """Be the process of a coordinator until its run ends."""
     die_with_parent()
     prefer_throughput()
-    emit = emit_json if os.environ.get(EVENTS_VARIABLE) == 'json' else emit_log
-    run_node(lambda: make(emit), arguments)
+    if os.environ.get(EVENTS_VARIABLE) == 'json':
+        run_node(lambda: _made_for_command(make), arguments)
+    run_node(lambda: make(emit_log), arguments)
+
+
+def _made_for_command(make: Callable[[Emit], RunHost]) -> RunHost:
+    """Make the node, and tell the command that started it what of its request was wrong."""
+    try:
+        return make(emit_json)
+    except (ConfigError, DataError) as error:
+        emit_json({'event': 'error', 'text': str(error), 'status': exit_status(error)})
+        raise
 
 
 def emit_json(event: dict[str, Any]) -> None:

@@ -126,10 +126,11 @@ class Supervisor:
 
         :param on_start: called once the nodes were started.
         """
-        previous = {
-            number: signal.signal(number, self._interrupt)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        # A terminal that goes away pauses the run, unless nohup asked for it to go on.
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        previous = {number: signal.signal(number, self._interrupt) for number in numbers}
         try:
             self._start()
             if on_start is not None:

@@ -4,17 +4,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
+import shutil
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dff_nodes.runs.atomic import write_atomically
 from dff_nodes.runs.config import Config
-from dff_nodes.runs.config_file import check_config, config_hash, differences, load_config, to_yaml
+from dff_nodes.runs.config_file import check_config, differences, load_config, to_yaml
 from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.journal import read_journal
 from dff_nodes.runs.resolve import ResolvedRun
@@ -52,6 +57,7 @@ class RunFolder:
         self.journal_file = path / 'journal'
         self.result_file = path / 'result.json'
         self.early_exit_file = path / 'early_exit.json'
+        self.lock_file = path / '.lock'
 
     @property
     def name(self) -> str:
@@ -135,14 +141,54 @@ class RunFolder:
         :param source: where the configuration is from.
         :raises ConfigError: with the list of differences.
         """
-        identity = self.identity()
-        if config_hash(config) == identity.config_hash:
+        began = check_config(self.identity().config, str(self.identity_file))
+        # Not by the digest: a later version has settings more, which say their default here.
+        other = differences(config, began)
+        if not other:
             return
-        other = differences(config, check_config(identity.config, str(self.identity_file)))
         raise ConfigError(
             f'run {self.path} was begun with another configuration than {source}: '
             f'{"; ".join(other)}. Continue it with its own settings, or begin a new run'
         )
+
+    @contextmanager
+    def in_use(self, purpose: str) -> Iterator[None]:
+        """
+        Keep the run's folder and its namespace to this process, however it ends.
+
+        :param purpose: what for, as others are told.
+        :raises ConfigError: if another process of this machine has it, or nothing can be written.
+        """
+        try:
+            lock = self.lock_file.open('a+', encoding='utf-8')
+        except OSError as error:
+            raise ConfigError(
+                f'{self.path} cannot be written: {error.strerror}; what writes nothing there is '
+                'dff report --output, and dff evaluate or classify with --reference'
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                raise ConfigError(
+                    f'run {self.path} is in use by {lock.read().strip() or "another process"}: '
+                    'wait for its end; dff report, and dff evaluate or classify with --reference, '
+                    'can look at it meanwhile'
+                ) from None
+            lock.truncate(0)
+            lock.write(f'dff {purpose}, process {os.getpid()}\n')
+            lock.flush()
+            yield
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of the run was saved."""
+        return self.result_file.exists() or any(self.checkpoints.glob('*.ckpt'))
+
+    def discard(self) -> None:
+        """Remove a run that was refused before it began."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def change_config(self, config: Config, source: str) -> None:
         """Go on with settings that change no result; raises ConfigError for others."""

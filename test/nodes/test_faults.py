@@ -13,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from dff_command import Dff, settings
+
+from dff_nodes.data.digits import load_digits
 
 pytestmark = pytest.mark.ros
 
@@ -42,6 +45,60 @@ def test_a_signal_ends_the_run_and_every_node(dff: Dff, number: signal.Signals) 
     assert '--resume' in done.answer['error']
     assert 'Traceback' not in done.errors
     dff.await_gone()
+
+
+def test_a_run_that_is_trained_is_left_alone(dff: Dff) -> None:
+    """Nodes that evaluate it would have its names, and their end would be the training's."""
+    process = dff.start('train', '--json', '--name', 'busy', *LONG)
+    await_training(dff, 'busy')
+    for words in (['evaluate', 'runs/busy'], ['train', '--resume', 'runs/busy']):
+        refused = dff.run(*words, '--json')
+        assert refused.status == 2
+        assert f'is in use by dff train, process {process.pid}' in refused.answer['error']
+    process.send_signal(signal.SIGHUP)
+    done = dff.finish(process)
+    assert done.status == 1
+    assert 'paused at item' in done.answer['error'], 'as when its terminal goes away'
+    evaluated = dff.run('evaluate', 'runs/busy', '--json')
+    assert evaluated.status == 0, evaluated.errors
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--set', f'data.dataset={"x" * 300}.npz'], 'x.npz'),
+        (['--set', 'compute.device=cuda', '--reference'], 'compute.device'),
+    ],
+)
+def test_a_request_that_is_refused_leaves_no_run(dff: Dff, words: list[str], said: str) -> None:
+    if 'cuda' in words[1] and torch.cuda.is_available():
+        pytest.skip('there is a CUDA device here')
+    done = dff.run('train', '--json', '--name', 'wrong', *words)
+    assert done.status == 2
+    assert said in done.answer['error']
+    assert not (dff.folder / 'runs' / 'wrong').exists()
+
+
+def test_what_only_the_coordinator_sees_is_refused_in_one_line(dff: Dff) -> None:
+    _, digits = load_digits()
+    arrays = {name: np.asarray(each) for name, each in digits.items()}
+    arrays['x_train'] = arrays['x_train'].astype(np.float32)
+    arrays['x_test'] = arrays['x_test'].astype(np.float32)
+    arrays['x_train'][5] = np.nan
+    np.savez(dff.folder / 'nan.npz', **arrays)
+    done = dff.run('train', '--json', '--name', 'wrong', '--set', 'data.dataset=nan.npz')
+    assert done.status == 2
+    (line,) = [each for each in done.errors.splitlines() if 'x_train' in each]
+    assert line.startswith('dff train: ') and 'nan.npz' in line
+    assert not (dff.folder / 'runs' / 'wrong').exists()
+    dff.await_gone()
+
+
+def test_a_wrong_domain_is_named_before_any_node_starts(dff: Dff) -> None:
+    wrong = Dff(dff.folder, dff.environment | {'ROS_DOMAIN_ID': '500'})
+    done = wrong.run('train', '--json', '--name', 'far')
+    assert done.status == 2
+    assert "ROS_DOMAIN_ID must be a number from 0 to 101, got '500'" in done.answer['error']
 
 
 def test_a_killed_command_leaves_no_node(dff: Dff) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,26 @@ def test_the_history_is_that_of_the_journal_until_there_is_a_result(
     journal.close()
     folder.write_result({'history': [{'epoch': 7}]})
     assert folder.history() == [{'epoch': 7}]
+
+
+def test_a_run_goes_on_that_began_before_a_setting_was_known(
+    tmp_path: Path, resolved: ResolvedRun
+) -> None:
+    folder = create_run(tmp_path, 'first', resolved)
+    identity = json.loads(folder.identity_file.read_text())
+    del identity['config']['training']['optimizer']['course']
+    folder.identity_file.write_text(json.dumps(identity | {'config_hash': '0' * 64}))
+    assert open_run(folder.path).config() == resolved.config
+    folder.config_file.write_text(folder.config_file.read_text().replace('seed: 0', 'seed: 3'))
+    with pytest.raises(ConfigError, match='seed: 3 here, 0 there'):
+        open_run(folder.path).config()
+
+
+def test_a_run_is_in_use_by_one_process(tmp_path: Path, resolved: ResolvedRun) -> None:
+    folder = create_run(tmp_path, 'first', resolved)
+    with folder.in_use('train'):
+        said = f'is in use by dff train, process {os.getpid()}: wait .*--reference'
+        with pytest.raises(ConfigError, match=said), open_run(folder.path).in_use('evaluate'):
+            pytest.fail('it was given to both')
+    with open_run(folder.path).in_use('evaluate'):
+        assert folder.lock_file.read_text() == f'dff evaluate, process {os.getpid()}\n'
