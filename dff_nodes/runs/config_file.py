@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from dff_nodes.runs.config import Config, named_network
 from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.validation_messages import message
+from dff_nodes.runs.yaml_text import load_yaml
 
 
 def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
@@ -35,13 +36,12 @@ def load_config(path: str | Path | None, overrides: list[str] | None = None) -> 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping from a file."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding='utf-8'))
+        text = path.read_text(encoding='utf-8')
     except FileNotFoundError:
         raise ConfigError(_missing_file(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f'{path} cannot be read: {error}') from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f'{path} is not valid YAML: {error}') from error
+    tree = load_yaml(text, str(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -64,10 +64,7 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(
             f'--set takes key=value, for example training.epochs=5, got {override!r}'
         )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f'--set {override!r}: the value is not valid YAML: {error}') from error
+    value = load_yaml(text, f'--set {override!r}')
     node: Any = tree
     steps = key.strip().split('.')
     for step, following in zip(steps, [*steps[1:], None], strict=True):
