@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
-from dff_nodes.runs.errors import ConfigError
+from dff_nodes.runs.errors import ConfigError, shown
 
 
 def load_yaml(text: str, source: str) -> Any:
@@ -26,10 +27,45 @@ def load_yaml(text: str, source: str) -> Any:
         raise ConfigError(f'{source} is not valid YAML: {error}') from error
 
 
+_DATE = 'tag:yaml.org,2002:timestamp'
+_PLAIN_NUMBERS = {
+    'tag:yaml.org,2002:int': re.compile(
+        r'[-+]?(?:0|[1-9][0-9_]*|0b[01][01_]*|0x[0-9a-fA-F][0-9a-fA-F_]*)$'
+    ),
+    'tag:yaml.org,2002:float': re.compile(
+        r'[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?$|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?$'
+        r'|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$'
+    ),
+}
+"""YAML 1.1's patterns without base 60 and base 8"""
+
+
 class _Loader(yaml.SafeLoader):
-    """Plain data, as yaml.safe_load gives it, but a key stands once in a mapping."""
+    """
+    Plain data, as yaml.safe_load gives it, but a key stands once in a mapping.
+
+    What reads otherwise than it is written is text: dates, 1:30 (90 to YAML 1.1), 010 (8).
+    """
 
     source = ''
+    yaml_implicit_resolvers = {
+        first: [
+            (tag, _PLAIN_NUMBERS.get(tag, pattern)) for tag, pattern in resolvers if tag != _DATE
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
+        try:
+            return super().construct_object(node, deep)
+        except ConfigError:
+            raise
+        except (ValueError, LookupError, AttributeError) as error:
+            # What yaml's own constructors raise: !!int five, !!bool maybe, !!timestamp now.
+            kind = node.tag.rpartition(':')[2]
+            raise self._refused(
+                node.start_mark, f'{shown(node.value)} cannot be read as {kind}'
+            ) from error
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         # Here and not where mappings are built: by then << has put the merged keys among the

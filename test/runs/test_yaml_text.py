@@ -34,3 +34,41 @@ def test_a_key_that_is_there_twice_is_refused(text: str, message: str) -> None:
 def test_a_key_may_stand_beside_one_that_it_overrides() -> None:
     tree = load_yaml('a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc: {y: 4, <<: [*b, *a]}', '')
     assert tree == {'a': {'x': 1, 'y': 2}, 'b': {'x': 1, 'y': 3}, 'c': {'x': 1, 'y': 4}}
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('2024-99-99', '2024-99-99'),
+        ('2024-01-01', '2024-01-01'),
+        ('1:30', '1:30'),
+        ('1:30.5', '1:30.5'),
+        ('010', '010'),
+        ('-017', '-017'),
+        ('0', 0),
+        ('-12', -12),
+        ('1_000', 1000),
+        ('0x1f', 31),
+        ('0b11', 3),
+        ('0.5', 0.5),
+        ('1.5e-3', 0.0015),
+        ('.5', 0.5),
+        ('1e-3', '1e-3'),
+        ('.inf', float('inf')),
+        ('yes', True),
+    ],
+)
+def test_what_reads_as_text_is_text(text: str, value: object) -> None:
+    read = load_yaml(text, '')
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize('text', ['!!int five', '!!int ""', '!!bool maybe', '!!timestamp now'])
+def test_what_does_not_fit_its_tag_is_refused(text: str) -> None:
+    kind = text[2:].split()[0]
+    assert f'cannot be read as {kind}' in refused(f'a: 1\nb: {text}')
+
+
+def test_a_number_too_long_to_be_read_is_refused() -> None:
+    assert refused('9' * 5000).endswith('cannot be read as int')
