@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
 def _descend(node: Any, step: str, following: str | None, value: Any, override: str) -> Any:
     """Go one step down in the tree, or set the value at the last step."""
     if isinstance(node, list):
-        if not step.isdigit() or int(step) >= len(node):
+        # Not isdigit: it takes ², of which int makes no number.
+        if not re.fullmatch('[0-9]{1,9}', step) or int(step) >= len(node):
             raise ConfigError(
                 f'--set {override!r}: {step!r} is not the number of an entry, '
                 f'there are {len(node)} (0 to {len(node) - 1})'

@@ -133,6 +133,8 @@ def test_a_placement_gives_every_node_to_one_device(placement: dict, words: list
         ('=5', ['key=value', "'=5'"]),
         ('network.7.units=5', ["'network.7.units=5'", "'7'", '0 to 2']),
         ('network.x.units=5', ["'x'", '0 to 2']),
+        ('network.².units=5', ["'²'", '0 to 2']),
+        ('network.-1.units=5', ["'-1'", '0 to 2']),
         ('seed.more=1', ['seed']),
         ('training.epochs=[1', ['training.epochs=[1', 'not valid YAML']),
         ('training.epochs=none', ['training.epochs', "got 'none'"]),
