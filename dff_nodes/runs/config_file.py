@@ -15,9 +15,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dff_nodes.runs.config import Config, named_network
-from dff_nodes.runs.errors import ConfigError
+from dff_nodes.runs.errors import ConfigError, shown
 from dff_nodes.runs.validation_messages import message
 from dff_nodes.runs.yaml_text import load_yaml
+
+MOST_MISTAKES = 20
+"""that are told at once"""
 
 
 def load_config(path: str | Path | None, overrides: list[str] | None = None) -> Config:
@@ -63,9 +66,9 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition('=')
     if not equals or not key.strip():
         raise ConfigError(
-            f'--set takes key=value, for example training.epochs=5, got {override!r}'
+            f'--set takes key=value, for example training.epochs=5, got {shown(override)}'
         )
-    value = load_yaml(text, f'--set {override!r}')
+    value = load_yaml(text, f'--set {shown(override)}')
     node: Any = tree
     steps = key.strip().split('.')
     for step, following in zip(steps, [*steps[1:], None], strict=True):
@@ -78,7 +81,7 @@ def _descend(node: Any, step: str, following: str | None, value: Any, override: 
         # Not isdigit: it takes ², of which int makes no number.
         if not re.fullmatch('[0-9]{1,9}', step) or int(step) >= len(node):
             raise ConfigError(
-                f'--set {override!r}: {step!r} is not the number of an entry, '
+                f'--set {shown(override)}: {step!r} is not the number of an entry, '
                 f'there are {len(node)} (0 to {len(node) - 1})'
             )
         step = int(step)
@@ -93,7 +96,7 @@ def _descend(node: Any, step: str, following: str | None, value: Any, override: 
     if not isinstance(child, (dict, list)):
         child = _default_of(step, override) if child is None else None
     if child is None:
-        raise ConfigError(f'--set {override!r}: {step!r} holds a single value, not settings')
+        raise ConfigError(f'--set {shown(override)}: {step!r} holds a single value, not settings')
     node[step] = child
     return child
 
@@ -110,7 +113,10 @@ def check_config(tree: dict[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = [message(issue) for issue in error.errors()]
+        issues = error.errors(include_url=False)
+        lines = [message(issue) for issue in issues[:MOST_MISTAKES]]
+        if len(issues) > MOST_MISTAKES:
+            lines.append(f'and {len(issues) - MOST_MISTAKES} more')
         raise ConfigError(f'{source}: ' + '\n'.join(lines)) from None
 
 

@@ -27,6 +27,9 @@ def load_yaml(text: str, source: str) -> Any:
         raise ConfigError(f'{source} is not valid YAML: {error}') from error
 
 
+MOST_DEPTH = 50
+MOST_VALUES = 100_000
+"""of a document whose anchors are written out; a layer with all its settings has about 50"""
 _DATE = 'tag:yaml.org,2002:timestamp'
 _PLAIN_NUMBERS = {
     'tag:yaml.org,2002:int': re.compile(
@@ -44,7 +47,8 @@ class _Loader(yaml.SafeLoader):
     """
     Plain data, as yaml.safe_load gives it, but a key stands once in a mapping.
 
-    What reads otherwise than it is written is text: dates, 1:30 (90 to YAML 1.1), 010 (8).
+    What reads otherwise than it is written is text: dates, 1:30 (90 to YAML 1.1), 010 (8). Bounds
+    on depth and on values keep whoever walks the result from running out of stack or time.
     """
 
     source = ''
@@ -66,6 +70,37 @@ class _Loader(yaml.SafeLoader):
             raise self._refused(
                 node.start_mark, f'{shown(node.value)} cannot be read as {kind}'
             ) from error
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.depth = self.values = 0
+        self.values_of: dict[str, int] = {}
+        """by anchor, once it is complete"""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        event = self.peek_event()
+        before = self.values
+        self.values += self._values_at(event)
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            raise self._refused(event.start_mark, f'more than {MOST_DEPTH} levels of settings')
+        if self.values > MOST_VALUES:
+            raise self._refused(
+                event.start_mark, f'more than {MOST_VALUES} values, anchors written out'
+            )
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if event.anchor is not None and not isinstance(event, yaml.AliasEvent):
+            self.values_of[event.anchor] = self.values - before
+        return node
+
+    def _values_at(self, event: yaml.NodeEvent) -> int:
+        """Count the value that begins here, or all those of the anchor that is repeated here."""
+        if not isinstance(event, yaml.AliasEvent) or event.anchor not in self.anchors:
+            return 1
+        if event.anchor not in self.values_of:
+            raise self._refused(event.start_mark, f'*{event.anchor} stands inside &{event.anchor}')
+        return self.values_of[event.anchor]
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         # Here and not where mappings are built: by then << has put the merged keys among the

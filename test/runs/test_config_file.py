@@ -111,6 +111,12 @@ def test_every_wrong_setting_is_named_at_once() -> None:
     assert 'training.batch_size' in text
 
 
+def test_of_very_many_wrong_settings_the_first_are_named() -> None:
+    lines = message({'network': [7] * 100}).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == 'and 80 more'
+
+
 @pytest.mark.parametrize(
     ('placement', 'words'),
     [

@@ -72,3 +72,25 @@ def test_what_does_not_fit_its_tag_is_refused(text: str) -> None:
 
 def test_a_number_too_long_to_be_read_is_refused() -> None:
     assert refused('9' * 5000).endswith('cannot be read as int')
+
+
+@pytest.mark.parametrize('text', ['[' * 60, '{a: ' * 60, '[' * 100_000, '- ' * 60])
+def test_too_many_levels_are_refused(text: str) -> None:
+    assert 'line 1: more than 50 levels of settings' in refused(text)
+
+
+def test_anchors_upon_anchors_are_refused() -> None:
+    lines = ['a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]']
+    for level in range(9):
+        lines.append(f'a{level + 1}: &a{level + 1} [{", ".join([f"*a{level}"] * 10)}]')
+    assert refused('\n'.join(lines)) == (
+        'run.yaml, line 5: more than 100000 values, anchors written out'
+    )
+
+
+def test_an_anchor_inside_itself_is_refused() -> None:
+    assert refused('a: &a [1, *a]') == 'run.yaml, line 1: *a stands inside &a'
+
+
+def test_an_anchor_that_is_not_there_is_refused() -> None:
+    assert 'undefined alias' in refused('a: *a')
