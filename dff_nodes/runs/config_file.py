@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import json
@@ -97,6 +98,8 @@ def _descend(node: Any, step: str, following: str | None, value: Any, override: 
         child = _default_of(step, override) if child is None else None
     if child is None:
         raise ConfigError(f'--set {shown(override)}: {step!r} holds a single value, not settings')
+    # An anchor's settings are one object wherever they are repeated; only this place changes.
+    child = copy.copy(child)
     node[step] = child
     return child
 

@@ -162,6 +162,14 @@ def test_overrides_reach_lists_and_short_forms() -> None:
     assert config.network[0].rule.alpha == 9
 
 
+def test_an_override_changes_one_use_of_an_anchor(tmp_path: Path) -> None:
+    path = tmp_path / 'run.yaml'
+    path.write_text('network: [&a {units: 9, rule: {name: swish}}, *a]\n')
+    config = load_config(path, ['network.0.units=8', 'network.1.rule.alpha=2'])
+    assert [layer.units for layer in config.network] == [8, 9]
+    assert [layer.rule.alpha for layer in config.network] == [6, 2]
+
+
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / 'mnist.yaml').write_text('seed: 1\n')
     with pytest.raises(ConfigError, match=r'no configuration file .*mnits.yaml.*mnist\.yaml'):
