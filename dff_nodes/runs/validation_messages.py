@@ -35,6 +35,8 @@ KINDS = {
 def message(issue: dict[str, Any]) -> str:
     """One line for one validation error: the field, what would be right, the value."""
     field = field_name(issue['loc'])
+    if issue['type'] == 'invalid_key' or issue['loc'][-1:] == ('[key]',):
+        return _explain_key(issue)
     if issue['type'] == 'extra_forbidden':
         return _explain_unknown(issue['loc'])
     if issue['type'] in ('union_tag_invalid', 'union_tag_not_found'):
@@ -46,6 +48,13 @@ def message(issue: dict[str, Any]) -> str:
         return f'{field} must have {_right_length(issue)}, got {shown(issue["input"])}'
     text = issue['msg'].removeprefix('Input should be ').removeprefix('a ')
     return f'{field} must be {KINDS.get(issue["type"], text)}, got {shown(issue["input"])}'
+
+
+def _explain_key(issue: dict[str, Any]) -> str:
+    """Name a key that is no text, and the settings that it is in."""
+    *place, _ = issue['loc'] if issue['type'] == 'invalid_key' else issue['loc'][:-1]
+    among = f' in {field_name(tuple(place))}' if place else ''
+    return f'key {shown(issue["input"])}{among} must be text'
 
 
 def _right_tag(issue: dict[str, Any]) -> str:

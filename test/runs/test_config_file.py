@@ -57,6 +57,21 @@ def override_message(*overrides: str) -> str:
             {'stream': {'dtype': 'int8'}},
             ['stream.dtype', "'float32', 'float16' or 'uint8'", "'int8'"],
         ),
+        ({'training': {'epochs': True}}, ['training.epochs must be a whole number, got true']),
+        (
+            {'training': {'learning_rate': {'warmup': True}}},
+            ['training.learning_rate.warmup must be a number, got true'],
+        ),
+        ({'network': [{'epochs': [0, True]}]}, ['network[0].epochs[1] must be a whole', 'true']),
+        ({'early_exit': {'thresholds': [False]}}, ['early_exit.thresholds[0]', 'got false']),
+        (
+            {'network': [{'rule': {'name': 'threshold', 'theta': True}}]},
+            ['network[0].rule.theta must be a number, got true'],
+        ),
+        ({'seed': '010'}, ["seed must be written without leading zeros, got '010'"]),
+        ({'training': {1: 2, None: 3}}, ['key 1 in training must be text', 'key null in train']),
+        ({None: 3}, ['run.yaml: key null must be text']),
+        ({'placement': {1: ['layer_0']}}, ['key 1 in placement must be text']),
         ({'network': []}, ['network must have at least 1 entry', 'got []']),
         ({'network': 5}, ['network must be a list', 'got 5']),
         ({'network': [7]}, ['network[0] must be settings', 'got 7']),
@@ -168,6 +183,15 @@ def test_an_override_changes_one_use_of_an_anchor(tmp_path: Path) -> None:
     config = load_config(path, ['network.0.units=8', 'network.1.rule.alpha=2'])
     assert [layer.units for layer in config.network] == [8, 9]
     assert [layer.rule.alpha for layer in config.network] == [6, 2]
+
+
+@pytest.mark.parametrize(
+    ('text', 'rate'), [('1e-3', 0.001), ("'0.01'", 0.01), ('1.0e-3', 0.001), ('1', 1)]
+)
+def test_numbers_may_be_text(text: str, rate: float) -> None:
+    config = load_config(None, [f'training.optimizer.learning_rate={text}', "seed='5'"])
+    assert config.training.optimizer.learning_rate == rate
+    assert config.seed == 5
 
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
