@@ -20,11 +20,12 @@ from typing import Any
 from dff_nodes.runs.atomic import write_atomically
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import check_config, differences, load_config, to_yaml
-from dff_nodes.runs.errors import ConfigError
+from dff_nodes.runs.errors import ConfigError, shown
 from dff_nodes.runs.journal import read_journal
 from dff_nodes.runs.resolve import ResolvedRun
 
-NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,99}')
+NAME_CHARACTERS = 100
+NAME = re.compile(rf'[A-Za-z][A-Za-z0-9_]{{0,{NAME_CHARACTERS - 1}}}')
 
 
 @dataclass(frozen=True)
@@ -199,22 +200,27 @@ class RunFolder:
 def check_name(name: str) -> str:
     """Give the name back if it can be a folder and a ROS namespace, else raise ConfigError."""
     if not NAME.fullmatch(name):
+        long = len(name) > NAME_CHARACTERS
         raise ConfigError(
-            f'a run name is made of letters, digits and _ and begins with a letter, got {name!r}: '
+            f'a run name is made of letters, digits and _, begins with a letter and has at most '
+            f'{NAME_CHARACTERS} characters, got {shown(name)}{f" ({len(name)})" if long else ""}: '
             f"try '{_as_name(name)}'"
         )
     return name
 
 
-def _as_name(text: str) -> str:
+def _as_name(text: str, characters: int = NAME_CHARACTERS) -> str:
     cleaned = re.sub(r'[^A-Za-z0-9_]+', '_', text).strip('_')
-    return cleaned if NAME.fullmatch(cleaned) else f'run_{cleaned}'.rstrip('_')
+    if not cleaned[:1].isalpha():
+        cleaned = f'run_{cleaned}'
+    return cleaned[:characters].rstrip('_')
 
 
 def default_name(config_path: str | None) -> str:
     """Make a name from the configuration's file and the time: `mnist_20261121_091500`."""
     stem = Path(config_path).stem if config_path else 'digits'
-    return f'{_as_name(stem)}_{time.strftime("%Y%m%d_%H%M%S")}'
+    began = time.strftime('_%Y%m%d_%H%M%S')
+    return _as_name(stem, NAME_CHARACTERS - len(began)) + began
 
 
 def create_run(runs: Path, name: str, resolved: ResolvedRun) -> RunFolder:
@@ -227,6 +233,7 @@ def create_run(runs: Path, name: str, resolved: ResolvedRun) -> RunFolder:
     settings = resolved.config.model_dump(mode='json')
     identity = RunIdentity(name, uuid.uuid4().hex, resolved.hash, settings)
     try:
+        _check_place(runs)
         runs.mkdir(parents=True, exist_ok=True)
         folder.path.mkdir()
         folder.log.mkdir()
@@ -244,6 +251,16 @@ def create_run(runs: Path, name: str, resolved: ResolvedRun) -> RunFolder:
             'free space there or choose another place with --runs'
         ) from error
     return folder
+
+
+def _check_place(runs: Path) -> None:
+    """Refuse a place for run folders that is no folder, nor can become one."""
+    for place in (runs, *runs.parents):
+        # A link to nothing does not exist, and yet no folder can be made there.
+        if (place.exists() or place.is_symlink()) and not place.is_dir():
+            raise ConfigError(
+                f'--runs must be a folder, got {runs}: {place} is none, choose another'
+            )
 
 
 def open_run(path: str | Path) -> RunFolder:

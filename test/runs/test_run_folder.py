@@ -50,15 +50,26 @@ def test_a_run_is_not_overwritten(tmp_path: Path, resolved: ResolvedRun) -> None
     assert open_run(tmp_path / 'first').identity() == identity
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, resolved: ResolvedRun) -> None:
+@pytest.mark.parametrize('place', ['file', 'file/under/it', 'link'])
+def test_a_place_that_is_no_folder_is_named(
+    tmp_path: Path, resolved: ResolvedRun, place: str
+) -> None:
     (tmp_path / 'file').write_text('')
-    with pytest.raises(ConfigError, match='file'):
-        create_run(tmp_path / 'file', 'first', resolved)
+    (tmp_path / 'link').symlink_to('nowhere')
+    with pytest.raises(ConfigError, match=rf'--runs must be a folder, .*{place}: .* is none'):
+        create_run(tmp_path / place, 'first', resolved)
 
 
 @pytest.mark.parametrize(
     ('name', 'better'),
-    [('my run', 'my_run'), ('7up', 'run_7up'), ('a/b', 'a_b'), ('../x', 'x'), ('', 'run')],
+    [
+        ('my run', 'my_run'),
+        ('7up', 'run_7up'),
+        ('a/b', 'a_b'),
+        ('../x', 'x'),
+        ('', 'run'),
+        ('9' * 200, 'run_' + '9' * 96),
+    ],
 )
 def test_a_name_that_ros_cannot_have_is_refused(name: str, better: str) -> None:
     with pytest.raises(ConfigError, match=f"try '{better}'"):
@@ -66,8 +77,17 @@ def test_a_name_that_ros_cannot_have_is_refused(name: str, better: str) -> None:
     assert check_name(better) == better
 
 
+def test_a_name_that_is_too_long_is_refused_with_the_limit() -> None:
+    assert check_name('a' * 100)
+    with pytest.raises(
+        ConfigError, match=r"at most 100 characters, got '.*' \(101\): try 'a{100}'"
+    ):
+        check_name('a' * 101)
+
+
 @pytest.mark.parametrize(
-    'path', [None, 'config/mnist.yaml', 'some where/2 layers.yaml', '--.yaml']
+    'path',
+    [None, 'config/mnist.yaml', 'some where/2 layers.yaml', '--.yaml', f'{"long" * 60}.yaml'],
 )
 def test_a_default_name_is_a_valid_one(path: str | None) -> None:
     assert NAME.fullmatch(default_name(path))
