@@ -14,6 +14,7 @@ from dff_nodes.cli.arguments import add_use_of_weights
 from dff_nodes.cli.evaluate import run_task
 from dff_nodes.cli.view import make_view
 from dff_nodes.runs import units
+from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.run_folder import open_run
 
 
@@ -32,9 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Calibrate, and write early_exit.json."""
-    folder = open_run(arguments.run)
     if arguments.max_loss is not None:
+        # Here, as the nodes would name a setting that nobody wrote. A nan is not in the range.
+        if not 0 <= arguments.max_loss <= 100:
+            raise ConfigError(
+                f'--max-loss must be 0 to 100 percentage points, got {arguments.max_loss}'
+            )
         arguments.set = [*arguments.set, f'early_exit.max_loss={arguments.max_loss}']
+    folder = open_run(arguments.run)
     view = make_view(sys.stderr)
     try:
         found = run_task('calibrate', folder, arguments, view, time.monotonic())

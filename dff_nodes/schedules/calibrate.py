@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dff_nodes.data.dataset import Dataset
+from dff_nodes.data.facts import read_facts
 from dff_nodes.learning.calibration import Choice, Measured, Point, best_choice, choose
 from dff_nodes.learning.early_exit import scores_so_far
 from dff_nodes.runs.errors import ConfigError
@@ -29,12 +30,6 @@ KINDS = ('score', 'margin')
 def check_calibration(folder: RunFolder) -> None:
     """Refuse a run whose thresholds could be chosen only on what it was trained or tested on."""
     config = folder.config()
-    if not config.data.validation_samples:
-        raise ConfigError(
-            f'run {folder.path} set no samples aside to choose thresholds on '
-            '(data.validation_samples is 0): train one with '
-            '--set data.validation_samples=5000'
-        )
     if config.is_graph:
         raise ConfigError(
             f'run {folder.path} is of a graph, whose nodes all pass through the whole network '
@@ -42,6 +37,13 @@ def check_calibration(folder: RunFolder) -> None:
         )
     if len(config.network) == 1:
         raise ConfigError(f'run {folder.path} has one layer: no sample can leave before the last')
+    if not config.data.validation_samples:
+        tenth = max(1, read_facts(config.data).train_samples // 10)
+        raise ConfigError(
+            f'run {folder.path} set no samples aside to choose thresholds on '
+            '(data.validation_samples is 0): train one with '
+            f'--set data.validation_samples={tenth}'
+        )
 
 
 def calibration_data(dataset: Dataset) -> Dataset:

@@ -86,9 +86,11 @@ def test_without_calibration_the_command_is_named(
     assert f'dff calibrate {run}' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('points', ['-1', '101', 'nan'])
-def test_a_loss_that_cannot_be_is_refused(
-    run: Path, points: str, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize('points', ['-1', '101', 'nan', 'inf'])
+def test_a_loss_that_cannot_be_is_refused_before_anything_starts(
+    points: str, capsys: pytest.CaptureFixture
 ) -> None:
-    assert main(['calibrate', str(run), '--reference', f'--max-loss={points}']) == 2
-    assert 'early_exit.max_loss must be' in capsys.readouterr().err
+    assert main(['calibrate', 'not_even_a_run', f'--max-loss={points}']) == 2
+    assert (
+        f'--max-loss must be 0 to 100 percentage points, got {points}' in capsys.readouterr().err
+    )

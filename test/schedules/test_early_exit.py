@@ -155,7 +155,7 @@ def test_thresholds_keep_their_promise_on_the_samples_they_were_chosen_on(tmp_pa
 
 def test_a_run_without_validation_samples_cannot_be_calibrated(tmp_path: Path) -> None:
     folder = new_run(tmp_path, data={})
-    with pytest.raises(ConfigError, match='--set data.validation_samples=5000'):
+    with pytest.raises(ConfigError, match='--set data.validation_samples=143$'):
         do('calibrate', folder)
 
 
