@@ -15,6 +15,8 @@ from dff_nodes.runs.config_file import differences
 from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.run_folder import RunFolder, open_run
 
+VALIDATION = ' val: on training samples set aside (data.validation_samples), not on the test set'
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -29,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     columns = ['run', 'test >', 'best layer >', 'epochs >', 'time >']
     columns += ['samples/s >', 'bytes >', 'memory >', 'parameters >']
     console.print(table(console, columns, [_row(each) for each in figures]))
+    if any(each['tested_on'] == 'validation' for each in figures):
+        console.print(VALIDATION, highlight=False)
     for folder, each in zip(folders[1:], figures[1:], strict=True):
         each['differences'] = differences(folders[0].config(), folder.config())
         heading = f'{folder.name} differs from {folders[0].name} (here) in:'
@@ -56,6 +60,7 @@ def run_figures(folder: RunFolder) -> dict[str, Any]:
     return {
         'run': folder.name,
         'test_accuracy': result['test_accuracy'],
+        'tested_on': folder.config().data.tested_on,
         'layer_accuracy': result['layer_accuracy'],
         'epochs': result['epochs'],
         'seconds': result['seconds'],
@@ -67,9 +72,10 @@ def run_figures(folder: RunFolder) -> dict[str, Any]:
 
 
 def _row(figures: dict[str, Any]) -> list[str]:
+    validation = 'val ' if figures['tested_on'] == 'validation' else ''
     return [
         figures['run'],
-        units.percent(figures['test_accuracy'], 2),
+        validation + units.percent(figures['test_accuracy'], 2),
         units.percent(max(figures['layer_accuracy']), 2),
         units.number(figures['epochs']),
         units.duration(figures['seconds']),

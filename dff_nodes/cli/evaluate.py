@@ -1,6 +1,6 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""Measure the accuracy of a trained run on the test set."""
+"""Measure the accuracy of a trained run on the test set, or what stands in its place."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         figures['early_exit'] = result['early_exit']
     each = ', '.join(f'{accuracy:.2%}' for accuracy in figures['layer_accuracy'])
     print(
-        f'test accuracy {figures["test_accuracy"]:.2%} on {figures["samples"]} samples '
-        f'(layers: {each}) in {figures["seconds"]:.1f} s',
+        f'{result["tested_on"]} accuracy {figures["test_accuracy"]:.2%} on '
+        f'{figures["samples"]} samples (layers: {each}) in {figures["seconds"]:.1f} s',
         file=sys.stderr,
     )
     if arguments.json:

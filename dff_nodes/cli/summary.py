@@ -39,7 +39,9 @@ def show_summary(result: Result, folder: str | None, console: Console) -> None:
 
 
 def _facts(result: Result) -> dict[str, str]:
-    named = {'test accuracy': units.percent(result.get('test_accuracy'), 2)}
+    # Results of older versions do not say.
+    tested = f'{result.get("tested_on", "test")} accuracy'
+    named = {tested: units.percent(result.get('test_accuracy'), 2)}
     if result.get('train_accuracy') is not None:
         named['train accuracy'] = units.percent(result['train_accuracy'], 2)
     named['time'] = (

@@ -136,7 +136,10 @@ def describe_waiting(layer: dict[str, Any]) -> str:
 def describe_evaluation(event: Event) -> str:
     """Write an evaluation as one line."""
     accuracy = units.percent(event.get('accuracy'), 2)
-    text = f'{describe_epoch(event)}: {event.get("split", "test")} accuracy {accuracy}'
+    split = event.get('split', 'test')
+    if split == 'test':
+        split = event.get('tested_on', split)
+    text = f'{describe_epoch(event)}: {split} accuracy {accuracy}'
     if event.get('samples'):
         text += f' of {units.number(event["samples"])} samples'
     each = event.get('layer_accuracy') or []

@@ -153,7 +153,7 @@ class ChapterCoordinatorNode(RunHost):
         for each in evaluation.finish():
             self.evaluations.append(each)
             self._journal({'evaluation': asdict(each), 'seconds': round(self._seconds, 3)})
-            self.emit(evaluation_event(each))
+            self.emit(evaluation_event(each, self.plan.resolved.config.data))
 
     def _get(self, need: Need) -> Tensors:
         what = f'layer_{need.part.layer} of chapter {need.part.chapter + 1}'

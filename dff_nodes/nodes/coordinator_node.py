@@ -250,7 +250,7 @@ class CoordinatorNode(RunHost):
             reach(FaultPoint.AFTER_JOURNAL)
         for evaluation in self.logic.evaluations[self._reported :]:
             self._journal({'evaluation': asdict(evaluation)})
-            self.emit(evaluation_event(evaluation))
+            self.emit(evaluation_event(evaluation, self.task.resolved.config.data))
         self._reported = len(self.logic.evaluations)
 
     def _awaited(self) -> str:

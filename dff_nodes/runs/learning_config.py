@@ -85,6 +85,11 @@ class DataConfig(Section):
     )
     label: LabelConfig = Field(LabelConfig(), description='how a class is shown to layer 0')
 
+    @property
+    def tested_on(self) -> str:
+        """What stands in the test set's place, as in `validation accuracy`."""
+        return 'validation' if self.validation_samples else 'test'
+
 
 class NegativesConfig(Section):
     """Which wrong class a negative sample carries."""

@@ -100,8 +100,7 @@ def _tiles(run: RunRecord) -> str:
 def _final_tiles(run: RunRecord) -> dict[str, str]:
     result = run.result or {}
     accuracy = units.percent(result.get('test_accuracy'), 2)
-    tested = 'validation accuracy' if run.config.data.validation_samples else 'test accuracy'
-    tiles = {tested: accuracy}
+    tiles = {f'{run.config.data.tested_on} accuracy': accuracy}
     if result.get('train_accuracy') is not None:
         tiles['train accuracy'] = units.percent(result['train_accuracy'], 2)
     parameters = sum(run.figure('parameter_bytes').values()) // 4
@@ -118,7 +117,9 @@ def _unfinished_tiles(run: RunRecord) -> dict[str, str]:
     tests = evaluations(run, 'test')
     epochs = run.config.training.epochs
     return {
-        'newest test accuracy': units.percent(tests[-1]['accuracy'] if tests else None, 2),
+        f'newest {run.config.data.tested_on} accuracy': units.percent(
+            tests[-1]['accuracy'] if tests else None, 2
+        ),
         'epoch': f'{last.epoch + 1} of {epochs}' if last else units.DASH,
         'newest item': units.number(last.item if last else None),
         'time so far': units.duration(last.seconds if last else None),

@@ -108,7 +108,9 @@ def details_section(run: RunRecord) -> str:
 def _processes(run: RunRecord) -> str:
     """Give the figures of each process as a table: what the charts show, to read and to copy."""
     columns = {
-        'test accuracy': dict(zip(run.layers, _layer_accuracy(run), strict=False)),
+        f'{run.config.data.tested_on} accuracy': dict(
+            zip(run.layers, _layer_accuracy(run), strict=False)
+        ),
         'parameters': _texts(run, 'parameter_bytes', lambda count: units.number(count // 4)),
     }
     if not run.is_one_process:

@@ -48,8 +48,9 @@ def accuracy_section(run: RunRecord) -> str:
     lines.append(Line('all together', together, INK, 'strong'))
     # As high as the bars beside it.
     height = max(charts.LARGE, charts.BAR_ROW * len(run.layers) - 80)
+    samples = 'validation samples' if run.config.data.validation_samples else 'test set'
     chart = LineChart(
-        'Accuracy on the test set', 'epoch', lines, percent=True, whole_x=True, height=height
+        f'Accuracy on the {samples}', 'epoch', lines, percent=True, whole_x=True, height=height
     )
     cards = line_card(chart) + bars_card(_newest_accuracy(run, tests))
     return f'<h2>Accuracy</h2><div class="cards">{cards}</div>'

@@ -74,6 +74,7 @@ def build_result(
     train = _last(figures.evaluations, 'train')
     return {
         'test_accuracy': test.accuracy if test else None,
+        'tested_on': resolved.config.data.tested_on,
         'train_accuracy': train.accuracy if train else None,
         'layer_accuracy': test.layer_accuracy if test else [],
         'epochs': resolved.config.training.epochs,

@@ -146,7 +146,7 @@ class ChapterReference:
         for each in evaluation.finish():
             self.evaluations.append(each)
             self.journal.append({'evaluation': asdict(each)})
-            self.emit(evaluation_event(each))
+            self.emit(evaluation_event(each, self.resolved.config.data))
 
     def _accuracy_on_shards(self) -> list[float]:
         """Accuracy of the final network on each worker's own data, where that is private."""

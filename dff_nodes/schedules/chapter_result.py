@@ -66,6 +66,7 @@ def chapter_result(
     own = {name: each.own_accuracy for name, each in named.items()}
     return {
         'test_accuracy': test.accuracy if test else None,
+        'tested_on': config.data.tested_on,
         'train_accuracy': train.accuracy if train else None,
         'layer_accuracy': test.layer_accuracy if test else [],
         'epochs': config.training.epochs,

@@ -96,7 +96,7 @@ class _Session:
     def _on_evaluation(self, evaluation: Evaluation) -> None:
         if self.task.journal:
             self.task.journal.append({'evaluation': asdict(evaluation)})
-            self.emit(evaluation_event(evaluation))
+            self.emit(evaluation_event(evaluation, self.task.resolved.config.data))
 
     def _on_item(self, item: Item) -> None:
         if self.task.journal:

@@ -40,3 +40,26 @@ def test_an_unfinished_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / 'one' / 'result.json').unlink()
     assert main(['compare', run]) == 2
     assert 'has not finished' in capsys.readouterr().err
+
+
+def test_samples_set_aside_are_not_called_the_test_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    plain = trained(tmp_path, 'plain')
+    assert 'validation' not in capsys.readouterr().err
+    held_out = trained(tmp_path, 'held_out', '--set', 'data.validation_samples=300')
+    told = capsys.readouterr().err
+    assert 'epoch 1: validation accuracy' in told
+    assert ' validation accuracy  ' in told
+    assert 'test accuracy' not in told
+    assert main(['compare', plain]) == 0
+    assert 'val' not in capsys.readouterr().out
+    assert main(['compare', plain, held_out]) == 0
+    first, second, note = capsys.readouterr().out.splitlines()[1:4]
+    assert 'val' not in first
+    assert 'val ' in second
+    assert 'not on the test set' in note
+    assert main(['evaluate', held_out, '--reference']) == 0
+    assert capsys.readouterr().err.startswith('validation accuracy')
+    assert main(['evaluate', plain, '--reference']) == 0
+    assert capsys.readouterr().err.startswith('test accuracy')

@@ -47,6 +47,7 @@ def test_both_networks_side_by_side_on_the_test_set(
     assert 1 <= figures['mean_layers'] <= 2
     assert figures['bytes_saved'] is None, 'nothing is sent in one process'
     assert 'Test set of digits, 360 samples' in told.err
+    assert 'validation' not in told.err
     assert main(['evaluate', str(run), '--reference', '--json']) == 0
     assert answer(capsys)['samples'] == 300
 

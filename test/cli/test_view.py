@@ -76,7 +76,9 @@ def test_a_pipe_gets_one_line_for_each_event() -> None:
     view = PlainView(stream, clock)
     view.handle({'event': 'phase', 'text': 'waiting for layer_0'})
     view.handle(PROGRESS)
-    view.handle(EVALUATION)
+    view.handle(EVALUATION | {'tested_on': 'test'})
+    view.handle(EVALUATION | {'tested_on': 'validation'})
+    view.handle(EVALUATION | {'tested_on': 'validation', 'split': 'train'})
     view.handle({'event': 'warning', 'text': 'the clocks differ'})
     view.handle({'event': 'error', 'text': 'layer_1 was lost', 'status': 1})
     view.close()
@@ -87,7 +89,9 @@ def test_a_pipe_gets_one_line_for_each_event() -> None:
     assert 'loss layer_1 0.213' in lines[1]
     assert 'layer_1 waits for items from layer_0 on pi1' in lines[1]
     assert lines[2] == 'epoch 1: test accuracy 93.00 % of 360 samples (layers 90.0 %, 92.0 %)'
-    assert lines[3:] == ['warning: the clocks differ', 'error: layer_1 was lost']
+    assert lines[3].startswith('epoch 1: validation accuracy 93.00 %')
+    assert lines[4].startswith('epoch 1: train accuracy 93.00 %')
+    assert lines[5:] == ['warning: the clocks differ', 'error: layer_1 was lost']
 
 
 def test_a_pipe_is_told_of_progress_now_and_then_only() -> None:

@@ -95,10 +95,10 @@ def result_of(layers: int, wire: int = 1000) -> dict[str, Any]:
 
 
 def make_run(
-    tmp_path: Path, layers: int = 3, items: int = 30, result: dict | None = None
+    tmp_path: Path, layers: int = 3, items: int = 30, result: dict | None = None, held_out: int = 0
 ) -> RunFolder:
-    network = json.dumps([{'units': 20}] * layers)
-    config = load_config(None, [f'network={network}', 'training.epochs=3'])
+    settings = [f'network={json.dumps([{"units": 20}] * layers)}', 'training.epochs=3']
+    config = load_config(None, [*settings, f'data.validation_samples={held_out}'])
     folder = create_run(tmp_path, 'sample', resolve(config, read_facts(config.data)))
     file = MetricsFile(folder.metrics_file)
     for item in range(items):
@@ -131,6 +131,17 @@ def test_a_finished_run_shows_all_it_measured(tmp_path: Path) -> None:
     assert hops[1]['y'][-1] == 'layer_2 → coordinator'
     memory = page.figures['Largest resident memory of each process']['data']
     assert memory[1]['text'] == ['280 MB (+30.0 MB)'] * 3
+
+
+@pytest.mark.parametrize('result', [result_of(3), None])
+def test_validation_samples_are_not_called_the_test_set(
+    tmp_path: Path, result: dict[str, Any] | None
+) -> None:
+    page = page_of(make_run(tmp_path, result=result, held_out=300))
+    assert 'validation accuracy' in page.text
+    assert 'test accuracy' not in page.text
+    assert 'test set' not in page.text
+    assert ('Accuracy on the validation samples' in page.figures) == (result is not None)
 
 
 def calibration(layers: int, weights: dict[str, str]) -> dict[str, Any]:
