@@ -33,11 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; give the exit status: 0 done, 1 failed, 2 the request was wrong."""
     words = sys.argv[1:] if arguments is None else arguments
     verb = next((word for word in words if word in VERBS), None)
+    wanted = argparse.Namespace(verb=verb, json='--json' in words)
     try:
-        parser = _parser(verb)
+        return _main(words, wanted)
+    except KeyboardInterrupt:
+        # Also while the verb is imported, which takes most of a short command's time.
+        return _fail('stopped', 1, wanted)
+
+
+def _main(words: list[str], wanted: argparse.Namespace) -> int:
+    try:
+        parser = _parser(wanted.verb)
     except ConfigError as error:
         # Rules of other packages are part of the settings, which most verbs import.
-        wanted = argparse.Namespace(verb=verb, json='--json' in words)
         return _fail(str(error), 2, wanted)
     parsed, parsed.more = parser.parse_known_args(words)
     if parsed.verb is None and not parsed.more:
@@ -78,8 +86,6 @@ def _run(module, arguments: argparse.Namespace) -> int:  # noqa: ANN001
     """Run a verb and turn its errors into one paragraph."""
     try:
         return module.run(arguments)
-    except KeyboardInterrupt:
-        return _fail('stopped', 1, arguments)
     except BrokenPipeError:
         # The reader of our output has gone, as with `dff check | head`.
         return 1
@@ -103,7 +109,7 @@ def _status(error: Exception) -> int:
 
 
 def _fail(text: str, status: int, arguments: argparse.Namespace) -> int:
-    print(f'dff {arguments.verb}: {text}', file=sys.stderr)
+    print(f'dff {arguments.verb}: {text}' if arguments.verb else f'dff: {text}', file=sys.stderr)
     if arguments.json:
         print(json.dumps({'error': text, 'status': status}))
     return status

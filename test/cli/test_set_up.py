@@ -5,8 +5,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,26 @@ def test_second_start_does_not_set_up_again(fake, tmp_path):
     assert start(fake, 'train', 'a b', cwd=tmp_path) == f"['train', 'a b'] {tmp_path}\n"
     start(fake, 'train')
     assert set_ups(fake) == 1
+
+
+def test_ctrl_c_is_no_error_from_the_first_moment_on(fake):
+    start(fake)
+    (fake / 'dff_nodes/cli/__main__.py').write_text('import time; time.sleep(60)')
+    environment = bare_environment(DFF_PYTHON=sys.executable)
+    for step in range(20):
+        process = subprocess.Popen(
+            [fake / 'dff'],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        time.sleep(0.015 * step)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        # Until Python takes over, bash ends by the signal itself and says nothing.
+        assert (process.returncode, errors) in [(-signal.SIGINT, ''), (1, 'dff: stopped\n')]
+    assert process.returncode == 1
 
 
 def test_the_current_folder_is_not_imported_from(fake, tmp_path):
