@@ -38,6 +38,8 @@ def lab_run(
     one_at_a_time = threading.Lock()
 
     def emit_alone(event: dict[str, Any]) -> None:
+        if 'text' in event:
+            event = {**event, 'text': _for_lab(event['text'])}
         with one_at_a_time:
             emit(event)
 
@@ -62,9 +64,15 @@ def lab_run(
 
 
 def _explained(error: Exception, lab: Lab) -> Exception:
-    """Say so if memory was the reason: only the lab knows."""
+    """Say so if memory was the reason, and how to go on: only the lab knows."""
     short = [
         f'{device.name} ({", ".join(device.nodes)}) has {units.megabytes(device.limits.memory_mb)}'
         for device in lab.out_of_memory()
     ]
-    return LabError(f'{error}\nout of memory: {"; ".join(short)}') if short else error
+    text = _for_lab(str(error))
+    return LabError(f'{text}\nout of memory: {"; ".join(short)}') if short else type(error)(text)
+
+
+def _for_lab(text: str) -> str:
+    """Nodes know of no lab: what they say of dff train would go on without the limits."""
+    return text.replace('dff train --resume', 'dff lab --resume')

@@ -9,9 +9,18 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from dff_command import Dff, settings
+
+from dff_nodes.data.facts import read_facts
+from dff_nodes.lab import lab_run
+from dff_nodes.lab.network import LinkLimits
+from dff_nodes.nodes.local_run import RunError
+from dff_nodes.runs.config_file import load_config
+from dff_nodes.runs.resolve import resolve
+from dff_nodes.runs.run_folder import RunFolder, create_run
 
 pytestmark = pytest.mark.ros
 
@@ -39,6 +48,25 @@ def test_bad_links_and_slow_devices_change_no_weight(dff: Dff) -> None:
     assert devices['pi1']['received_bytes'] > done.answer['wire_bytes']['layer_1']
     assert sum(used['lost_frames'] for used in devices.values()) > 0
     assert 'pi1' in done.errors and 'lost' in done.errors
+
+
+def test_what_nodes_say_of_resuming_is_said_of_the_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = 'paused at item 7 of 90: continue with dff train --resume runs/r'
+    events = []
+
+    def paused(task: str, folder: RunFolder, emit: Callable, **_: object) -> None:
+        emit({'event': 'error', 'text': text, 'status': 1})
+        raise RunError(text)
+
+    monkeypatch.setattr(lab_run, 'local_run', paused)
+    config = load_config(None, [])
+    folder = create_run(tmp_path, 'r', resolve(config, read_facts(config.data)))
+    lab = SimpleNamespace(place=None, link=LinkLimits(), out_of_memory=list)
+    with pytest.raises(RunError, match='7 of 90: continue with dff lab --resume runs/r'):
+        lab_run.lab_run(lab, folder, events.append)
+    assert events[-1]['text'].endswith('dff lab --resume runs/r')
 
 
 def await_metrics(dff: Dff, name: str, process: subprocess.Popen) -> None:
