@@ -39,6 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     nodes = cluster_nodes(config, arguments.config, name, arguments.runs)
     specs = {spec.name: spec for spec in nodes}
     if arguments.node == SPARE:
+        if not config.spares:
+            raise ConfigError(
+                f'{arguments.config} has no placement.spare, and without it a spare node takes '
+                'nothing over: name this device there, as spare: [NAME]'
+            )
         layer = next(spec for spec in nodes if spec.name == 'layer_0')
         parameters = {key: value for key, value in layer.parameters.items() if key != 'layer'}
         specs[SPARE] = spare_node(config, parameters)
