@@ -65,6 +65,11 @@ class ChaosPlan:
             if key not in readers:
                 raise ConfigError(f'--chaos knows {", ".join(readers)}, got {word!r}: {EXAMPLE}')
             name, read = readers[key]
+            if '=' in value:
+                raise ConfigError(
+                    f'--chaos takes its parts with spaces between them, got {word!r}: for example '
+                    f'{EXAMPLE}'
+                )
             try:
                 values[name] = read(value)
             except ValueError as error:
@@ -87,7 +92,10 @@ class ChaosPlan:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text.removesuffix('s'))
+    try:
+        seconds = float(text.removesuffix('s'))
+    except ValueError:
+        raise ValueError(f'a time is seconds, as 3s, got {text!r}') from None
     if not 0 < seconds < 86400:
         raise ValueError('a time is more than 0 s and less than a day')
     return seconds

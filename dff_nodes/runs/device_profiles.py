@@ -112,6 +112,13 @@ def parse_devices(text: str, profiles: dict[str, DeviceProfile]) -> list[Planned
 def _profile(name: str, profiles: dict[str, DeviceProfile]) -> DeviceProfile:
     if name in profiles:
         return profiles[name]
+    kind = name.rstrip('0123456789')
+    if kind in profiles and name != kind:
+        # A cpu without its point is read as a part of the name.
+        raise ConfigError(
+            f'--devices: there is no profile {name!r}; the share of a processor that {kind} has '
+            f'is written with its point, and a number of devices behind x, as {kind}0.4x2'
+        )
     near = difflib.get_close_matches(name, profiles, n=1)
     hint = f'did you mean {near[0]}?' if near else f'there are {", ".join(profiles)}'
     raise ConfigError(f'--devices: there is no profile {name!r}; {hint}')

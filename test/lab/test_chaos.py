@@ -55,7 +55,11 @@ def test_faults_last_as_long_as_the_plan_says() -> None:
     ('text', 'said'),
     [
         ('evry=3s', "'evry=3s'"),
-        ('every=soon', "'every=soon'"),
+        ('every=soon', "'every=soon': a time is seconds, as 3s, got 'soon'"),
+        (
+            'every=3s,faults=kill',
+            "with spaces between them, got 'every=3s,faults=kill'.*every=3s ",
+        ),
         ('every=0s', 'more than 0 s'),
         ('faults=kill,flood', 'flood'),
         ('faults=', 'there are kill, stop, link'),

@@ -49,6 +49,7 @@ def test_a_file_adds_devices_and_replaces_them(tmp_path: Path) -> None:
         ('4', "as pi5x4,desktop, got '4'"),
         ('pi5x0', "1 to 200 devices, got 'pi5x0'"),
         ('pi5x150,pi4x51', '1 to 200 devices'),
+        ('lab0x2', "no profile 'lab0'.*behind x, as lab0.4x2"),
         ('lab0.001', "at least 0.01, got 'lab0.001'"),
     ],
 )
