@@ -13,9 +13,21 @@ from dff_nodes.cli.tables import make_console, table
 from dff_nodes.runs import units
 from dff_nodes.runs.config_file import differences
 from dff_nodes.runs.errors import ConfigError
+from dff_nodes.runs.result_file import read_result
 from dff_nodes.runs.run_folder import RunFolder, open_run
 
 VALIDATION = ' val: on training samples set aside (data.validation_samples), not on the test set'
+
+NEEDED = (
+    'layer_accuracy',
+    'epochs',
+    'seconds',
+    'samples_per_second',
+    'wire_bytes',
+    'goodness_bytes',
+    'parameter_bytes',
+    'peak_rss_mb',
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,19 +59,19 @@ def run_figures(folder: RunFolder) -> dict[str, Any]:
     """
     Give what is compared of a run.
 
-    :raises ConfigError: if it has not finished.
+    :raises ConfigError: if it has not finished, or its result is not whole.
     """
     if not folder.result_file.exists():
         raise ConfigError(
             f'run {folder.path} has not finished: go on with it by '
             f'dff train --resume {folder.path}'
         )
-    result = folder.result()
+    result = read_result(folder, NEEDED)
     peaks = result['peak_rss_mb']
     layers = [peak for node, peak in peaks.items() if node != 'coordinator']
     return {
         'run': folder.name,
-        'test_accuracy': result['test_accuracy'],
+        'test_accuracy': result.get('test_accuracy'),
         'tested_on': folder.config().data.tested_on,
         'layer_accuracy': result['layer_accuracy'],
         'epochs': result['epochs'],
@@ -76,7 +88,7 @@ def _row(figures: dict[str, Any]) -> list[str]:
     return [
         figures['run'],
         validation + units.percent(figures['test_accuracy'], 2),
-        units.percent(max(figures['layer_accuracy']), 2),
+        units.percent(max(figures['layer_accuracy'], default=None), 2),
         units.number(figures['epochs']),
         units.duration(figures['seconds']),
         units.number(figures['samples_per_second']),

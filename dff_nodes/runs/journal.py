@@ -14,7 +14,7 @@ CRC_DIGITS = 8
 
 
 class JournalError(ValueError):
-    """A journal that belongs to another run; the message names the file."""
+    """A journal of another run, or one that cannot be read; the message names the file."""
 
 
 class Journal:
@@ -87,15 +87,21 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a journal that nobody may be writing; [] if there is none."""
+    """
+    Read the records of a journal that nobody may be writing; [] if there is none.
+
+    :raises JournalError: if it cannot be read.
+    """
     try:
         file = os.open(path, os.O_RDONLY)
+        try:
+            return _read(file)[0][1:]
+        finally:
+            os.close(file)
     except FileNotFoundError:
         return []
-    try:
-        return _read(file)[0][1:]
-    finally:
-        os.close(file)
+    except OSError as error:
+        raise JournalError(f'{path} cannot be read: {error.strerror}') from error
 
 
 def _line(record: dict[str, Any]) -> bytes:

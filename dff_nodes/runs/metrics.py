@@ -9,6 +9,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
+from dff_nodes.runs.errors import ConfigError
+
 
 class Figures(Protocol):
     """What one training step showed."""
@@ -145,10 +147,19 @@ class NoMetricsFile:
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:
-    """Read metrics.csv; a row that was cut off by a crash is left out."""
-    lines = path.read_text(encoding='utf-8').splitlines(keepends=True)
-    whole = [line for line in lines[1:] if line.endswith('\n')]
-    rows = (_row(cells) for cells in csv.reader(whole))
+    """
+    Read metrics.csv; a row that was cut off by a crash is left out.
+
+    :raises ConfigError: if it is no text, or not readable.
+    """
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines(keepends=True)
+        whole = [line for line in lines[1:] if line.endswith('\n')]
+        rows = [_row(cells) for cells in csv.reader(whole)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(
+            f'{path} cannot be read: {error}; move it away, and the report comes without curves'
+        ) from error
     return [row for row in rows if row is not None]
 
 

@@ -21,6 +21,7 @@ from dff_nodes.runs.config_file import load_config
 from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.journal import Journal, JournalError, read_journal
 from dff_nodes.runs.resolve import ResolvedRun, resolve
+from dff_nodes.runs.result_file import read_result
 from dff_nodes.runs.run_folder import RunFolder, create_run, default_name, open_run
 from dff_nodes.schedules.calibrate import calibration, calibration_data, check_calibration
 from dff_nodes.schedules.decisions import decisions
@@ -171,7 +172,7 @@ def _records_before(records: list[dict[str, Any]], item: int) -> int:
 def trained_item(folder: RunFolder) -> int:
     """Item before which the newest weights of a run stand; raises ConfigError without any."""
     if folder.result_file.exists():
-        return int(folder.result()['items'])
+        return int(read_result(folder, ['items'])['items'])
     item = newest_common_item(folder)
     if item == 0:
         raise ConfigError(
