@@ -24,7 +24,15 @@ def load_yaml(text: str, source: str) -> Any:
         loader.source = source
         return loader.get_single_data()
     except yaml.YAMLError as error:
-        raise ConfigError(f'{source} is not valid YAML: {error}') from error
+        raise ConfigError(f'{source} is not valid YAML: {_one_line(error)}') from error
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, 'problem_mark', None)
+    if mark is None:
+        return ' '.join(str(error).split())
+    what = ', '.join(filter(None, (error.context, error.problem)))
+    return f'line {mark.line + 1}, column {mark.column + 1}: {what}'
 
 
 MOST_DEPTH = 50

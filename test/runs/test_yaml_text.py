@@ -92,5 +92,18 @@ def test_an_anchor_inside_itself_is_refused() -> None:
     assert refused('a: &a [1, *a]') == 'run.yaml, line 1: *a stands inside &a'
 
 
-def test_an_anchor_that_is_not_there_is_refused() -> None:
-    assert 'undefined alias' in refused('a: *a')
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('a: *a', "line 1, column 4: found undefined alias 'a'"),
+        ('a: 1\n---\nb: 2', 'line 2, column 1: expected a single document in the stream, but'),
+        ('a:\n  - b: [1\nc: 2', 'line 3, column 2: while parsing a flow sequence, expected'),
+        ('a: \x00', 'unacceptable character #x0000: special characters are not allowed'),
+        ('a: !!python/object:os.system x', 'line 1, column 4: could not determine a constructor'),
+        ('? [1]\n: 2', 'line 1, column 3: while constructing a mapping, found unhashable key'),
+    ],
+)
+def test_what_is_not_yaml_is_told_in_one_line(text: str, message: str) -> None:
+    told = refused(text)
+    assert told.startswith(f'run.yaml is not valid YAML: {message}')
+    assert len(told.splitlines()) == 1
