@@ -328,7 +328,7 @@ def test_what_is_prepared_changes_no_bit(blocks: int, cache_mb: int) -> None:
                 'schedule': {'name': 'sequential', 'arrivals': 'each_chapter'},
                 'data': {'flip': True},
             },
-            'augmented .data.flip is True',
+            'augmented .data.flip is true',
         ),
         ({'checkpoint': {'replicate': True}}, 'checkpoint.replicate is for the schedule stream'),
         (
