@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -34,6 +38,7 @@ def run_reference(
     Run a task to its end and give its last event's content: the result, or the answers.
 
     :param began_s: monotonic time at which the command began.
+    :raises RunPaused: after SIGINT or SIGTERM in training, which is saved.
     """
     if task == 'train' and folder.config().schedule.chapters:
         return run_chapters(folder, emit, began_s)
@@ -43,8 +48,11 @@ def run_reference(
         made = make_task(task, '', overrides, folder.path.parent, folder.name, images)
     session = _Session(made, emit)
     setup_s = time.monotonic() - began_s
-    session.run.run()
-    session.close()
+    try:
+        with session.pausing():
+            session.run.run()
+    finally:
+        session.close()
     result = build_result(made.resolved, session.run.figures(setup_s), session.run.reports())
     last: dict[str, Any] = {}
 
@@ -54,6 +62,10 @@ def run_reference(
 
     made.finish(result, keep)
     return last.get('result', last)
+
+
+class RunPaused(RuntimeError):
+    """Training was stopped between two items; the message says how to go on."""
 
 
 class _Session:
@@ -75,6 +87,24 @@ class _Session:
             self._load()
         self.rows: dict[int, MetricsRow] = {}
         self._told_s = self._saved_s = self._began_s = time.monotonic()
+        self._stopped = False
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Let a signal end the training behind the item that it is at."""
+        if not self.task.training or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, self._stop) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: object) -> None:
+        self._stopped = True
 
     def _load(self) -> None:
         for worker, store in zip(self.run.workers, self.stores, strict=True):
@@ -105,6 +135,12 @@ class _Session:
             if self._save_is_due(item):
                 self._save(item)
         self._tell_progress(item)
+        if self._stopped and item.mark != Mark.END_OF_RUN:
+            self._save(item)
+            raise RunPaused(
+                f'paused at item {item.number + 1} of {self.task.items}: continue with '
+                f'dff train --reference --resume {self.task.folder.path}'
+            )
 
     def _save_is_due(self, item: Item) -> bool:
         checkpoint = self.task.resolved.config.checkpoint
