@@ -122,10 +122,15 @@ class RunFolder:
     def identity(self) -> RunIdentity:
         """Read run.json; raises ConfigError naming the file."""
         tree = _read_json(self.identity_file, f'{self.path} is not a run folder')
-        try:
-            return RunIdentity(**tree)
-        except TypeError as error:
-            raise ConfigError(f'{self.identity_file} is not of a run: {error}') from error
+        kinds = {'name': str, 'run_id': str, 'config_hash': str, 'config': dict}
+        for name, kind in kinds.items():
+            if not isinstance(tree.get(name), kind):
+                right = 'text' if kind is str else 'settings'
+                raise ConfigError(
+                    f'{self.identity_file} is not of a run: {name} must be {right}, got '
+                    f'{shown(tree.get(name))}'
+                )
+        return RunIdentity(**{name: tree[name] for name in kinds})
 
     def config(self) -> Config:
         """Read config.yaml; raises ConfigError if what can change the result was edited."""
@@ -280,7 +285,7 @@ def _read_json(path: Path, otherwise: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(f'{otherwise}: there is no {path}') from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f'{otherwise}: {path} cannot be read: {error}') from error
+        raise ConfigError(f'{path} cannot be read: {error}') from error
     if not isinstance(tree, dict):
-        raise ConfigError(f'{otherwise}: {path} holds no mapping')
+        raise ConfigError(f'{path} must hold a mapping, got {shown(tree)}')
     return tree

@@ -104,11 +104,22 @@ def test_what_is_no_run_is_named_with_those_there_are(
         open_run(tmp_path / 'other')
 
 
-@pytest.mark.parametrize('text', ['', '{', '[]', '{"name": "first"}'])
-def test_a_damaged_identity_is_named(tmp_path: Path, resolved: ResolvedRun, text: str) -> None:
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('', 'cannot be read'),
+        ('{', 'cannot be read'),
+        ('[]', r'must hold a mapping, got \[\]'),
+        ('{"name": "first"}', 'run_id must be text, got null'),
+        ('{"name": 3}', 'name must be text, got 3'),
+    ],
+)
+def test_a_damaged_identity_is_named(
+    tmp_path: Path, resolved: ResolvedRun, text: str, said: str
+) -> None:
     folder = create_run(tmp_path, 'first', resolved)
     folder.identity_file.write_text(text)
-    with pytest.raises(ConfigError, match=r'run\.json'):
+    with pytest.raises(ConfigError, match=rf'run\.json .*{said}'):
         open_run(folder.path)
 
 
@@ -117,6 +128,9 @@ def test_the_result_is_there_once_the_run_has_finished(
 ) -> None:
     folder = create_run(tmp_path, 'first', resolved)
     with pytest.raises(ConfigError, match='first has not finished'):
+        folder.result()
+    folder.result_file.write_text('{"test_accuracy": 0.')
+    with pytest.raises(ConfigError, match=r'result\.json cannot be read'):
         folder.result()
     folder.write_result({'test_accuracy': 0.5})
     assert folder.result() == {'test_accuracy': 0.5}
