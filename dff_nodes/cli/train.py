@@ -83,7 +83,7 @@ def discarded_if_refused(folder: RunFolder, arguments: argparse.Namespace) -> It
     try:
         yield
     except (ConfigError, DataError):
-        if not arguments.resume and not folder.has_begun:
+        if not arguments.resume:
             folder.discard()
         raise
 

@@ -12,7 +12,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -175,16 +175,21 @@ class RunFolder:
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 lock.seek(0)
                 raise ConfigError(
                     f'run {self.path} is in use by {lock.read().strip() or "another process"}: '
                     'wait for its end; dff report, and dff evaluate or classify with --reference, '
                     'can look at it meanwhile'
                 ) from None
-            lock.truncate(0)
-            lock.write(f'dff {purpose}, process {os.getpid()}\n')
-            lock.flush()
+            except OSError as error:
+                raise ConfigError(
+                    f'{self.lock_file} cannot be locked: {error.strerror}; choose a place with '
+                    '--runs whose disk has locks'
+                ) from error
+            with suppress(OSError):  # on a full disk the lock holds, without a name
+                os.truncate(lock.fileno(), 0)
+                os.write(lock.fileno(), f'dff {purpose}, process {os.getpid()}\n'.encode())
             yield
 
     @property
@@ -193,8 +198,10 @@ class RunFolder:
         return self.result_file.exists() or any(self.checkpoints.glob('*.ckpt'))
 
     def discard(self) -> None:
-        """Remove a run that was refused before it began."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove a run that was refused, unless it has begun or somebody else has taken it up."""
+        with suppress(ConfigError), self.in_use('train'):
+            if not self.has_begun:
+                shutil.rmtree(self.path, ignore_errors=True)
 
     def change_config(self, config: Config, source: str) -> None:
         """Go on with settings that change no result; raises ConfigError for others."""

@@ -165,6 +165,20 @@ def test_a_run_goes_on_that_began_before_a_setting_was_known(
         open_run(folder.path).config()
 
 
+def test_a_refused_run_that_somebody_took_up_is_not_removed(
+    tmp_path: Path, resolved: ResolvedRun
+) -> None:
+    folder = create_run(tmp_path, 'first', resolved)
+    with open_run(folder.path).in_use('train'):
+        folder.discard()
+    (folder.checkpoints / 'layer_0-000000003.ckpt').touch()
+    folder.discard()
+    assert open_run(folder.path).identity() == folder.identity()
+    (folder.checkpoints / 'layer_0-000000003.ckpt').unlink()
+    folder.discard()
+    assert not folder.path.exists()
+
+
 def test_a_run_is_in_use_by_one_process(tmp_path: Path, resolved: ResolvedRun) -> None:
     folder = create_run(tmp_path, 'first', resolved)
     with folder.in_use('train'):
