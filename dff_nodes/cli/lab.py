@@ -20,11 +20,11 @@ from dff_nodes.lab.lab import Lab, clean
 from dff_nodes.lab.network import LinkLimits
 from dff_nodes.lab.options import lab_overrides
 from dff_nodes.lab.reference import run_reference_on
-from dff_nodes.lab.signals import ending_in_order
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import apply_override, check_config, load_config
 from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.run_folder import open_run
+from dff_nodes.runs.signals import ending_in_order
 
 OPTIONS = {
     'devices': ('N', 'spread the layers over so many devices; default one for each layer'),

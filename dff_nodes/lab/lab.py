@@ -15,7 +15,7 @@ from dff_nodes.lab.commands import require_tools
 from dff_nodes.lab.devices import Device
 from dff_nodes.lab.hierarchies import Hierarchies
 from dff_nodes.lab.network import LinkLimits, Network
-from dff_nodes.lab.signals import undisturbed
+from dff_nodes.runs.signals import undisturbed
 
 JOIN = 'until [ "$1" = -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; exec "$@"'
 """shell: join the groups named before --, then become the command behind it"""

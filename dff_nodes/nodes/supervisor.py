@@ -23,6 +23,7 @@ from dff_nodes.nodes.process import (
     PARENT_VARIABLE,
     REPLACED_STATUS,
 )
+from dff_nodes.runs.signals import handling
 
 POLL_S = 0.1
 END_S = 5.0
@@ -126,20 +127,14 @@ class Supervisor:
 
         :param on_start: called once the nodes were started.
         """
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        # A terminal that goes away pauses the run, unless nohup asked for it to go on.
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)
-        previous = {number: signal.signal(number, self._interrupt) for number in numbers}
-        try:
-            self._start()
-            if on_start is not None:
-                on_start(self)
-            return self._watch()
-        finally:
-            self._end_all()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        with handling(self._interrupt):
+            try:
+                self._start()
+                if on_start is not None:
+                    on_start(self)
+                return self._watch()
+            finally:
+                self._end_all()
 
     def _interrupt(self, number: int, frame: object) -> None:
         self._interrupted = True

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
 from dff_nodes.runs.metrics import MetricsFile, MetricsRow, NoMetricsFile
 from dff_nodes.runs.result import build_result
 from dff_nodes.runs.run_folder import RunFolder
+from dff_nodes.runs.signals import handling
 from dff_nodes.schedules.chapter_reference import run_chapters
 from dff_nodes.schedules.progress import evaluation_event
 from dff_nodes.schedules.reference import Listener, ReferenceRun
@@ -38,7 +38,7 @@ def run_reference(
     Run a task to its end and give its last event's content: the result, or the answers.
 
     :param began_s: monotonic time at which the command began.
-    :raises RunPaused: after SIGINT or SIGTERM in training, which is saved.
+    :raises RunPaused: after SIGINT, SIGTERM or SIGHUP in training, which is saved.
     """
     if task == 'train' and folder.config().schedule.chapters:
         return run_chapters(folder, emit, began_s)
@@ -95,13 +95,8 @@ class _Session:
         if not self.task.training or threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        previous = {number: signal.signal(number, self._stop) for number in numbers}
-        try:
+        with handling(self._stop):
             yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def _stop(self, number: int, frame: object) -> None:
         self._stopped = True

@@ -1,6 +1,6 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""Signals that must not end a lab before it has tidied up."""
+"""Signals that must not end a process before it has saved or tidied up."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def _handling(
+def handling(
     handler: Callable[[int, FrameType | None], None] | signal.Handlers,
 ) -> Iterator[None]:
-    previous = {number: signal.signal(number, handler) for number in ENDING}
+    """Answer the signals that end a process so, but for SIGHUP where nohup has it ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    numbers = [number for number in ENDING if number != signal.SIGHUP or not ignored]
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
@@ -30,9 +33,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def ending_in_order() -> AbstractContextManager[None]:
     """Let the signals that end a process run its clean-up first, as Ctrl-C does."""
-    return _handling(_interrupt)
+    return handling(_interrupt)
 
 
 def undisturbed() -> AbstractContextManager[None]:
     """Ignore the signals that end a process, in a clean-up that takes a second."""
-    return _handling(signal.SIG_IGN)
+    return handling(signal.SIG_IGN)
