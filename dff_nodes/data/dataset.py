@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +23,16 @@ from dff_nodes.seeds import generator
 if TYPE_CHECKING:
     from dff_nodes.runs.learning_config import DataConfig
 
-__all__ = ['DataError', 'DataFacts', 'Dataset', 'GraphDataset', 'load_dataset', 'read_facts']
+__all__ = [
+    'DataError',
+    'DataFacts',
+    'Dataset',
+    'GraphDataset',
+    'data_sha256',
+    'load_dataset',
+    'read_facts',
+    'tensors_sha256',
+]
 
 
 @dataclass(frozen=True)
@@ -82,3 +93,18 @@ def _hold_out(tensors: dict[str, Tensor], count: int) -> dict[str, Tensor]:
         'x_test': x_train[held],
         'y_test': y_train[held],
     }
+
+
+def data_sha256(dataset: Dataset | GraphDataset) -> str:
+    """Digest of all that a run trains and tests on."""
+    each = (getattr(dataset, field.name) for field in fields(dataset))
+    return tensors_sha256(value for value in each if isinstance(value, Tensor))
+
+
+def tensors_sha256(tensors: Iterable[Tensor]) -> str:
+    """Digest of types, shapes and numbers."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f'{tensor.dtype}{list(tensor.shape)}'.encode())
+        digest.update(memoryview(tensor.contiguous().numpy()).cast('B'))
+    return digest.hexdigest()

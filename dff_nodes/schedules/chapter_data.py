@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from torch import Tensor
 
-from dff_nodes.data.dataset import Dataset
+from dff_nodes.data.dataset import Dataset, tensors_sha256
 from dff_nodes.data.shards import shard
 from dff_nodes.runs.resolve import ResolvedRun
 
@@ -24,11 +22,7 @@ def worker_dataset(resolved: ResolvedRun, dataset: Dataset, worker: int) -> Data
 
 def training_sha256(dataset: Dataset) -> str:
     """Digest of what is trained on: workers with other data would make other layers."""
-    digest = hashlib.sha256()
-    for tensor in (dataset.x_train, dataset.y_train):
-        digest.update(f'{tensor.dtype}{list(tensor.shape)}'.encode())
-        digest.update(memoryview(tensor.contiguous().numpy()).cast('B'))
-    return digest.hexdigest()
+    return tensors_sha256((dataset.x_train, dataset.y_train))
 
 
 def as_part(dataset: Dataset) -> dict[str, Tensor]:

@@ -82,7 +82,7 @@ def task_of(folder: RunFolder) -> ChapterTask:
     dataset = load_dataset(config.data, config.seed)
     resolved = resolve(config, dataset.facts)
     plan = ChapterPlan(resolved)
-    with journal_of(folder) as journal:
+    with journal_of(folder, dataset) as journal:
         return ChapterTask(folder, resolved, dataset, plan, journal)
 
 

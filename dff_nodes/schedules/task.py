@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dff_nodes.data.dataset import Dataset, GraphDataset, load_dataset
+from dff_nodes.data.dataset import Dataset, GraphDataset, data_sha256, load_dataset
 from dff_nodes.data.facts import read_facts
 from dff_nodes.runs.checkpoint import CheckpointStore
 from dff_nodes.runs.config import Config
@@ -130,7 +130,7 @@ def train_task(folder: RunFolder, first_item: int | None = None) -> Task:
     dataset = load_dataset(config.data, config.seed)
     resolved = resolve(config, dataset.facts)
     plan = TrainingPlan(resolved)
-    with journal_of(folder) as journal:
+    with journal_of(folder, dataset) as journal:
         if first_item is not None:
             journal.cut(_records_before(journal.read(), first_item))
         decided = decisions(journal.read())
@@ -144,14 +144,17 @@ def train_task(folder: RunFolder, first_item: int | None = None) -> Task:
 
 
 @contextmanager
-def journal_of(folder: RunFolder) -> Iterator[Journal]:
+def journal_of(folder: RunFolder, dataset: Dataset | GraphDataset) -> Iterator[Journal]:
     """
     Open a run's journal; what is wrong with it, or with what is done with it, is a ConfigError.
 
-    :raises ConfigError: if it is of another run, does not fit, or cannot be written.
+    :raises ConfigError: if it is of another run or of other data, does not fit, or cannot be
+        written.
     """
     try:
-        yield Journal(folder.journal_file, folder.identity().run_id)
+        journal = Journal(folder.journal_file, folder.identity().run_id)
+        _check_data(folder, journal, dataset)
+        yield journal
     except (JournalError, ValueError) as error:
         raise ConfigError(f'{folder.path} cannot be continued: {error}') from error
     except OSError as error:
@@ -159,6 +162,19 @@ def journal_of(folder: RunFolder) -> Iterator[Journal]:
             f'{folder.journal_file} cannot be written: {error.strerror}; make room there, or '
             'give this user the right to'
         ) from error
+
+
+def _check_data(folder: RunFolder, journal: Journal, dataset: Dataset | GraphDataset) -> None:
+    """Refuse to go on with other data: neither the first samples' result nor the others'."""
+    digest = data_sha256(dataset)
+    began = [record['data_sha256'] for record in journal.read() if 'data_sha256' in record]
+    if not began:
+        journal.append({'data_sha256': digest})
+    elif began[0] != digest:
+        raise ConfigError(
+            f'{folder.path} cannot be continued: {folder.config().data.dataset} holds other '
+            'samples now than when it was begun. Put them back, or begin a new run'
+        )
 
 
 def _records_before(records: list[dict[str, Any]], item: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dff_nodes.data.facts import read_facts
@@ -18,9 +19,15 @@ from dff_nodes.runs.config import Config
 from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run, open_run
+from dff_nodes.schedules.chapter_task import task_of as chapter_task_of
 from dff_nodes.schedules.plan import TrainingPlan
 from dff_nodes.schedules.run_reference import run_reference
-from dff_nodes.schedules.task import item_to_go_on_with, newest_common_item, train_folder
+from dff_nodes.schedules.task import (
+    item_to_go_on_with,
+    newest_common_item,
+    train_folder,
+    train_task,
+)
 
 SAVED_EVERY = 7
 PEERS = {'name': 'threshold', 'peer_normalization': 0.03}
@@ -173,6 +180,29 @@ def test_a_run_does_not_go_on_with_the_journal_of_another(tmp_path: Path) -> Non
     shutil.copy(other.journal_file, stopped.journal_file)
     with pytest.raises(ConfigError, match='cannot be continued.*journal of another run'):
         train(stopped)
+
+
+@pytest.mark.parametrize('changed', ['x_train', 'y_train', 'x_test', 'y_test'])
+@pytest.mark.parametrize('schedule', ['stream', 'all_layers'])
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, schedule: str, changed: str) -> None:
+    numbers = np.random.default_rng(0)
+    arrays = {
+        'x_train': numbers.integers(0, 255, (60, 4, 4), np.uint8),
+        'y_train': np.arange(60) % 3,
+        'x_test': numbers.integers(0, 255, (30, 4, 4), np.uint8),
+        'y_test': np.arange(30) % 3,
+    }
+    file = tmp_path / 'own.npz'
+    np.savez(file, **arrays)
+    data = {'dataset': str(file), 'validation_samples': 0}
+    settings = {'data': data, 'schedule': {'name': schedule}, 'training': {'batch_size': 20}}
+    folder = new_run(tmp_path, 'own', settings)
+    task_of = train_task if schedule == 'stream' else chapter_task_of
+    task_of(folder)
+    task_of(folder)
+    np.savez(file, **arrays | {changed: arrays[changed][::-1]})
+    with pytest.raises(ConfigError, match=r'own\.npz holds other samples now'):
+        task_of(folder)
 
 
 @pytest.mark.parametrize('layer', [0, 1])
