@@ -18,6 +18,7 @@ from dff_nodes.cli.evaluate import run_task
 from dff_nodes.cli.view import make_view
 from dff_nodes.data.facts import DataFacts, read_facts
 from dff_nodes.runs.errors import ConfigError
+from dff_nodes.runs.result_file import read_early_exit
 from dff_nodes.runs.run_folder import open_run
 
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     folder = open_run(arguments.run)
     if arguments.early_exit:
-        arguments.set = [*arguments.set, *exit_overrides(folder.early_exit())]
+        arguments.set = [*arguments.set, *exit_overrides(read_early_exit(folder))]
     facts = read_facts(folder.config().data)
     pixels = [read_image(Path(path), facts, arguments.invert) for path in arguments.images]
     view = make_view(sys.stderr)

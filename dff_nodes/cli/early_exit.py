@@ -14,6 +14,7 @@ from typing import Any
 
 from dff_nodes.cli.view import make_view
 from dff_nodes.runs import units
+from dff_nodes.runs.result_file import read_early_exit
 from dff_nodes.runs.run_folder import RunFolder
 
 RunTask = Callable[..., dict[str, Any]]
@@ -41,7 +42,7 @@ def compare_early_exit(folder: RunFolder, arguments: argparse.Namespace, run_tas
 
     Never on the validation samples, on which the thresholds were chosen.
     """
-    calibration = folder.early_exit()
+    calibration = read_early_exit(folder)
     on_test_set = 'data.validation_samples=0'
     whole_settings = [*classification_overrides(calibration), on_test_set]
     exit_settings = [*exit_overrides(calibration), on_test_set]

@@ -9,7 +9,7 @@ from typing import Any
 
 from dff_nodes.runs.config import Config, layer_names
 from dff_nodes.runs.metrics import MetricsRow, read_metrics
-from dff_nodes.runs.result_file import read_result
+from dff_nodes.runs.result_file import read_early_exit, read_result
 from dff_nodes.runs.run_folder import RunFolder
 
 
@@ -59,7 +59,7 @@ def read_run(folder: RunFolder) -> RunRecord:
     history = folder.history() if result is None else result.get('history') or []
     rows = read_metrics(folder.metrics_file) if folder.metrics_file.exists() else []
     text = folder.config_file.read_text(encoding='utf-8') if folder.config_file.exists() else ''
-    early_exit = folder.early_exit() if result and folder.early_exit_file.exists() else None
+    early_exit = read_early_exit(folder) if result and folder.early_exit_file.exists() else None
     rows = without_repeats(rows)
     return RunRecord(folder.name, config, text, result, history, rows, early_exit)
 

@@ -68,6 +68,37 @@ def test_an_image_is_answered_by_the_first_layer_that_is_sure(
     assert whole['layer_classes'][0] == early['class']
 
 
+@pytest.mark.parametrize(
+    'verb', [['report'], ['evaluate', '--early-exit', '--reference'], ['classify']]
+)
+def test_a_calibration_that_was_changed_is_named_by_every_verb(
+    run: Path, verb: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    assert main(['calibrate', str(run), '--reference']) == 0
+    file = run / 'early_exit.json'
+    whole = json.loads(file.read_text())
+    changes = {
+        'thresholds must have 1 entries for 2 layers, got 2': {'thresholds': [1.0, 1.0]},
+        'answered must have 2 entries for 2 layers, got 0': {'answered': []},
+        "confidence must be 'score' or 'margin', got 'sure'": {'confidence': 'sure'},
+        "k[0] must be a number, got 'much'": {'k': ['much']},
+        'curve.score[0].macs_saved is missing': {'curve': {'score': [{'accuracy': 1.0}]}},
+    }
+    name, *options = verb
+    words = [name, str(run), *options]
+    if name == 'classify':
+        words += [SEVEN, '--early-exit', '--reference']
+    for message, change in changes.items():
+        file.write_text(json.dumps(whole | change))
+        capsys.readouterr()
+        assert main(words) == 2
+        assert f'{file}: {message}' in capsys.readouterr().err
+    for name in ('thresholds', 'macs_saved', 'classification'):
+        file.write_text(json.dumps({key: whole[key] for key in whole if key != name}))
+        assert main(words) == 2
+        assert f'{file}: {name} is missing' in capsys.readouterr().err
+
+
 def test_a_graph_has_no_early_exit(
     tmp_path: Path, capsys: pytest.CaptureFixture, save_graph: Callable[..., Path]
 ) -> None:
