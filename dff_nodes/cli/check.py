@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from dff_nodes.data.facts import read_facts
+from dff_nodes.data.facts import data_warnings, read_facts
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import load_config
 from dff_nodes.runs.errors import ConfigError
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = explain_settings() if arguments.explain else []
     console = tables.make_console(sys.stderr if arguments.json else sys.stdout)
     warnings = memory_warnings(needs.devices) + _warnings_here(needs) + _slow_here(config)
-    warnings += unused_settings(resolved)
+    warnings += unused_settings(resolved) + data_warnings(resolved.config.data)
     check_tables.show(resolved, needs, arguments.host, console)
     check_tables.show_schedules(compared, mbit, console)
     if settings:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dff_nodes.cli.view import View, make_view, print_summary
-from dff_nodes.data.facts import DataError, read_facts
+from dff_nodes.data.facts import DataError, data_warnings, read_facts
 from dff_nodes.runs.config import Config
 from dff_nodes.runs.config_file import load_config
 from dff_nodes.runs.errors import ConfigError
@@ -94,7 +94,7 @@ def run_folder(arguments: argparse.Namespace) -> RunFolder:
         return _resumed(arguments)
     config = _with_whole_path(load_config(arguments.config, arguments.set))
     resolved = resolve(config, read_facts(config.data))
-    for each in unused_settings(resolved):
+    for each in unused_settings(resolved) + data_warnings(resolved.config.data):
         print(f'warning: {each}', file=sys.stderr)
     name = arguments.name or default_name(arguments.config)
     return create_run(Path(arguments.runs).resolve(), name, resolved)

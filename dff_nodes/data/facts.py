@@ -103,6 +103,9 @@ KNOWN = {
     'cifar10': DataFacts((32, 32, 3), 10, 50000, 10000, 255.0, 'uint8'),
 }
 
+NAMED_CLASSES = 5
+"""of those that have no training sample"""
+
 
 def read_facts(data: DataConfig) -> DataFacts:
     """Give the facts of the data that `load_dataset` would load, without its pixels.
@@ -121,6 +124,25 @@ def read_facts(data: DataConfig) -> DataFacts:
             return read_graph_facts(path, data)
         facts = read_npz_facts(path)
     return with_settings(facts, data)
+
+
+def data_warnings(data: DataConfig) -> list[str]:
+    """Say what of the data is allowed and seldom meant; raises DataError as `read_facts`."""
+    path = npz_path(data.dataset)
+    if path is None:
+        return []
+    from dff_nodes.data.graph import holds_graph  # deferred: imports NumPy
+    from dff_nodes.data.npz import unseen_classes
+
+    if holds_graph(path) or not (unseen := unseen_classes(path)):
+        return []
+    some = ', '.join(str(each) for each in unseen[:NAMED_CLASSES])
+    more = f' and {len(unseen) - NAMED_CLASSES} more' if len(unseen) > NAMED_CLASSES else ''
+    right = 'subtract 1 from labels that begin at 1' if unseen == [0] else 'number classes from 0'
+    return [
+        f'{path}: array y_train has no sample of class {some}{more}, which is scored all the '
+        f'same: {right}, without gaps'
+    ]
 
 
 def is_read_by_torchvision(dataset: str) -> bool:

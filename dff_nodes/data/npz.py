@@ -28,6 +28,13 @@ def read_npz_facts(path: Path) -> DataFacts:
     return _read_labels(path)[0]
 
 
+def unseen_classes(path: Path) -> list[int]:
+    """Give the classes that have no training sample; raises DataError as `read_npz_facts`."""
+    facts, labels = _read_labels(path)
+    counts = np.bincount(labels['y_train'], minlength=facts.classes)
+    return np.flatnonzero(counts == 0).tolist()
+
+
 def read_npz(path: Path) -> tuple[DataFacts, dict[str, np.ndarray]]:
     """Read a whole data set.
 

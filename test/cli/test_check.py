@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dff_nodes.cli import check
@@ -145,6 +146,15 @@ def test_a_precision_that_the_processor_lacks_is_a_warning(
         monkeypatch.setattr('dff_nodes.cli.check.computes_bfloat16', lambda native=native: native)
         warnings = as_json(capsys, *set_both)['warnings']
         assert sum('no instructions for it' in warning for warning in warnings) == warned
+
+
+def test_a_class_without_training_samples_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, x, y = tmp_path / 'own.npz', np.zeros((64, 8), np.uint8), np.arange(64) % 2 + 1
+    np.savez(file, x_train=x, y_train=y, x_test=x, y_test=y)
+    (warning,) = as_json(capsys, '--set', f'data.dataset={file}')['warnings']
+    assert 'no sample of class 0' in warning
 
 
 def test_a_setting_that_the_schedule_has_no_use_for_is_a_warning(

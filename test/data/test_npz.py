@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dff_nodes.data.dataset import load_dataset, read_facts
-from dff_nodes.data.facts import DataError, DataFacts
+from dff_nodes.data.facts import DataError, DataFacts, data_warnings
 from dff_nodes.runs.learning_config import DataConfig
 
 X, Y = ('x_train', 'x_test'), ('y_train', 'y_test')
@@ -260,3 +261,30 @@ def test_messages_say_what_was_found_and_what_is_right(save) -> None:
     )
     with pytest.raises(DataError, match=re.escape(expected)):
         load_dataset(config(path))
+
+
+@pytest.mark.parametrize(
+    ('labels', 'words'),
+    [
+        ([1, 2, 3, 1, 2, 3], ['class 0,', 'subtract 1']),
+        ([0, 1, 3, 0, 1, 3], ['class 2,', 'number classes from 0']),
+        ([0, 1, 9, 0, 1, 9], ['class 2, 3, 4, 5, 6 and 2 more,']),
+        ([0, 1, 0, 1, 0, 1], ['class 2,']),
+    ],
+)
+def test_classes_without_training_samples_are_told(
+    save: Callable[..., Path], labels: list[int], words: list[str]
+) -> None:
+    path = save(y_train=np.array(labels))
+    (warning,) = data_warnings(config(path))
+    assert str(path) in warning
+    for word in words:
+        assert word in warning
+
+
+def test_nothing_is_told_where_each_class_has_samples(
+    save: Callable[..., Path], save_graph: Callable[..., Path]
+) -> None:
+    for path in (save(), save_graph()):
+        assert data_warnings(config(path)) == []
+    assert data_warnings(DataConfig(dataset='mnist')) == []
