@@ -65,15 +65,8 @@ def ros() -> list[Finding]:
     distro = os.environ.get('ROS_DISTRO', 'unknown distro')
     done = check.run_check(sys.executable, ROS_PROBE)
     if done.returncode:
-        return [
-            Finding(
-                'ROS 2',
-                f'{distro}: rclpy does not work: {check.last_lines(done, 2)}',
-                PROBLEM,
-                'Source ROS 2 (source /opt/ros/DISTRO/setup.bash), or start '
-                'through ./dff, which finds or installs it.',
-            )
-        ]
+        value = f'{distro}: rclpy does not work: {check.last_lines(done, 2)}'
+        return [Finding('ROS 2', value, PROBLEM, _advice())]
     answer = json.loads(done.stdout.splitlines()[-1])
     folder = Path(answer['file']).parent
     where = 'Python wheels' if folder.is_relative_to(sys.prefix) else str(folder)
@@ -84,6 +77,17 @@ def ros() -> list[Finding]:
         messages(),
         launch(),
     ]
+
+
+def _advice() -> str:
+    """Tell what helps an rclpy that does not work."""
+    chosen = os.environ.get('RMW_IMPLEMENTATION')
+    if chosen:
+        return f'Unset RMW_IMPLEMENTATION, or install {chosen}.'
+    return (
+        'Source ROS 2 (source /opt/ros/DISTRO/setup.bash), or start through ./dff, which finds or '
+        'installs it.'
+    )
 
 
 def middleware(rmw: str) -> Finding:

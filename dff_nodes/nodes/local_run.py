@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,6 @@ from dff_nodes.runs.segment import largest_message_bytes
 
 PRELOAD = ('dff_nodes.schedules.task', 'dff_nodes.schedules.layer_worker')
 """what nodes import beside ROS 2, PyTorch above all"""
-
 
 LAST_DOMAIN = 232
 """for which there are UDP ports; above 101 other programs may have them"""
@@ -125,3 +125,26 @@ def _require_ros() -> None:
                 './dff, which sets ROS 2 up, or source your ROS 2 and this workspace first; '
                 '`dff train --reference` trains without ROS'
             )
+    _check_middleware()
+
+
+def _check_middleware() -> None:
+    """See that rclpy works with the middleware that the user chose."""
+    chosen = os.environ.get('RMW_IMPLEMENTATION', '')
+    if not chosen:
+        return
+    # rcl ends the process that loads it with another one.
+    done = subprocess.run(
+        [sys.executable, '-c', 'import rclpy; rclpy.get_rmw_implementation_identifier()'],
+        check=False,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        encoding='utf-8',
+        errors='replace',
+    )
+    if done.returncode:
+        said = ' '.join(done.stderr.split()[-60:])
+        raise ConfigError(
+            f'the environment variable RMW_IMPLEMENTATION is {chosen!r}, which this ROS 2 does '
+            f'not work with: unset it, or install that middleware ({said})'
+        )

@@ -70,6 +70,14 @@ def test_two_processes_that_may_not_find_each_other_are_a_problem(monkeypatch):
     assert finding.status == PROBLEM and finding.advice
 
 
+@pytest.mark.ros
+def test_a_middleware_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv('RMW_IMPLEMENTATION', 'rmw_of_nobody')
+    (finding,) = software.ros()
+    assert finding.status == PROBLEM
+    assert finding.advice == 'Unset RMW_IMPLEMENTATION, or install rmw_of_nobody.'
+
+
 def test_a_problem_is_exit_status_1_and_its_advice_is_printed(monkeypatch, capsys):
     bad = Finding('cable', 'not plugged in', PROBLEM, 'Plug it in.')
     monkeypatch.setattr(doctor, 'look', lambda: [Finding('air', 'there'), bad])

@@ -101,6 +101,16 @@ def test_a_wrong_domain_is_named_before_any_node_starts(dff: Dff) -> None:
     assert "ROS_DOMAIN_ID must be a number from 0 to 101, got '500'" in done.answer['error']
 
 
+def test_a_middleware_that_is_not_there_is_named_before_any_node_starts(dff: Dff) -> None:
+    wrong = Dff(dff.folder, dff.environment | {'RMW_IMPLEMENTATION': 'rmw_of_nobody'})
+    done = wrong.run('train', '--json', '--name', 'mute')
+    assert done.status == 2
+    assert "RMW_IMPLEMENTATION is 'rmw_of_nobody'" in done.answer['error']
+    assert not (dff.folder / 'runs' / 'mute').exists()
+    there = Dff(dff.folder, dff.environment | {'RMW_IMPLEMENTATION': 'rmw_fastrtps_cpp'})
+    assert there.run('train', '--set', 'training.epochs=1', '--name', 'heard').status == 0
+
+
 def test_a_killed_command_leaves_no_node(dff: Dff) -> None:
     process = dff.start('train', '--name', 'killed', *LONG)
     await_training(dff, 'killed')
