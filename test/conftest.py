@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,3 +77,40 @@ def save_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return save
+
+
+@pytest.fixture
+def mount_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mount a disk of a size as tmpfs is told it, 40m for example; needs root."""
+    folder = tmp_path / 'disk'
+
+    def mount(size: str) -> Path:
+        folder.mkdir()
+        command = ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        except FileNotFoundError:
+            pytest.skip('there is no mount command here')
+        if done.returncode != 0:
+            pytest.skip(f'a disk cannot be mounted here: {done.stderr.strip()}')
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(['umount', '--lazy', str(folder)], check=True, timeout=60)
+
+
+@pytest.fixture(scope='session')
+def fill_disk() -> Callable[[Path], Path]:
+    """Leave no room on a disk; give the file to remove."""
+
+    def fill(disk: Path) -> Path:
+        path = disk / 'filler'
+        with path.open('wb', buffering=0) as file:
+            while True:
+                try:
+                    file.write(b'0' * 4096)
+                except OSError:
+                    return path
+
+    return fill

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import errno
 import faulthandler
 import os
 import socket
@@ -27,6 +26,7 @@ from dff_nodes.data.facts import DataError
 from dff_nodes.nodes import compat, qos
 from dff_nodes.nodes.link import Stopped
 from dff_nodes.nodes.process import REPLACED_STATUS
+from dff_nodes.runs.atomic import MENDABLE
 from dff_nodes.runs.errors import ConfigError
 
 SPIN_S = 0.1
@@ -41,7 +41,6 @@ ROOM = 'room to write'
 """what a node waits for whose disk is full begins with it"""
 ROOM_S = 1.0
 """between two looks whether a disk can be written again"""
-MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 PAUSED = 'the run was paused'
 ORDERLY = (None, 'SIGINT', PAUSED)
 """reasons to end that are no failure: Ctrl-C is the operator's wish, as with every ROS node"""

@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""what keeps a file from being written and can be mended while a run waits"""
 
 
 class AtomicFile:

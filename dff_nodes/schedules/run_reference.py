@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from dff_nodes.runs.atomic import MENDABLE
 from dff_nodes.runs.checkpoint import CheckpointInfo, CheckpointStore
 from dff_nodes.runs.metrics import MetricsFile, MetricsRow, NoMetricsFile
 from dff_nodes.runs.result import build_result
@@ -38,14 +39,38 @@ def run_reference(
     Run a task to its end and give its last event's content: the result, or the answers.
 
     :param began_s: monotonic time at which the command began.
-    :raises RunPaused: after SIGINT, SIGTERM or SIGHUP in training, which is saved.
+    :raises RunPaused: after SIGINT, SIGTERM or SIGHUP in training, which is saved; and when the
+        run folder cannot be written any more.
     """
-    if task == 'train' and folder.config().schedule.chapters:
-        return run_chapters(folder, emit, began_s)
-    if task == 'train':
-        made = train_task(folder, item_to_go_on_with(folder))
-    else:
+    if task != 'train':
         made = make_task(task, '', overrides, folder.path.parent, folder.name, images)
+        return _run(made, emit, began_s)
+    with _while_folder_is_writable(folder):
+        if folder.config().schedule.chapters:
+            return run_chapters(folder, emit, began_s)
+        return _run(train_task(folder, item_to_go_on_with(folder)), emit, began_s)
+
+
+@contextmanager
+def _while_folder_is_writable(folder: RunFolder) -> Iterator[None]:
+    """Say of a full disk how to go on: what was saved is whole, see runs/atomic.py."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        raise RunPaused(
+            f'{error.filename or folder.path} cannot be written: {error.strerror}. Make room '
+            f'there, then continue with {_resume_command(folder)}'
+        ) from error
+
+
+def _resume_command(folder: RunFolder) -> str:
+    """Give the command that goes on with a run in one process."""
+    return f'dff train --reference --resume {folder.path}'
+
+
+def _run(made: Task, emit: Emit, began_s: float) -> dict[str, Any]:
     session = _Session(made, emit)
     setup_s = time.monotonic() - began_s
     try:
@@ -65,7 +90,7 @@ def run_reference(
 
 
 class RunPaused(RuntimeError):
-    """Training was stopped between two items; the message says how to go on."""
+    """Training was stopped; the message says why and how to go on."""
 
 
 class _Session:
@@ -134,7 +159,7 @@ class _Session:
             self._save(item)
             raise RunPaused(
                 f'paused at item {item.number + 1} of {self.task.items}: continue with '
-                f'dff train --reference --resume {self.task.folder.path}'
+                f'{_resume_command(self.task.folder)}'
             )
 
     def _save_is_due(self, item: Item) -> bool:

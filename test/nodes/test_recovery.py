@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -379,28 +378,8 @@ def test_a_service_pauses_too(dff: Dff) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder on a disk of its own with little room; needs root."""
-    if os.geteuid() != 0:
-        pytest.skip('mounting a small file system needs root')
-    folder = tmp_path / 'small'
-    folder.mkdir()
-    mount = ['mount', '-t', 'tmpfs', '-o', 'size=40m', 'tmpfs', str(folder)]
-    if subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip('this machine does not let root mount a tmpfs')
-    yield folder
-    subprocess.run(['umount', '--lazy', str(folder)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Leave no room."""
-    path = disk / 'filler'
-    with path.open('wb', buffering=0) as file:
-        while True:
-            try:
-                file.write(b'0' * 4096)
-            except OSError:
-                return path
+def small_disk(mount_disk: Callable[[str], Path]) -> Path:
+    return mount_disk('40m')
 
 
 def await_text(process: subprocess.Popen, text: str) -> None:
@@ -422,11 +401,11 @@ def await_last_layer(disk: Path) -> Path:
 
 
 def test_a_full_disk_pauses_the_training_until_there_is_room(
-    dff: Dff, expected: Any, small_disk: Path
+    dff: Dff, expected: Any, small_disk: Path, fill_disk: Callable[[Path], Path]
 ) -> None:
     process = dff.start('train', '--json', '--runs', str(small_disk), '--name', 'hurt', *RUN)
     await_last_layer(small_disk)
-    filler = fill(small_disk)
+    filler = fill_disk(small_disk)
     await_text(process, 'room to write')
     filler.unlink()
     assert_same(dff.finish(process), expected)

@@ -8,7 +8,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,25 +105,8 @@ def test_a_file_that_may_not_grow_leaves_the_old_one(tmp_path: Path, size: int) 
     assert files(tmp_path) == ['file']
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a disk of 256 kB."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-    mount = ['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', str(folder)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True, timeout=60)
-    except FileNotFoundError:
-        pytest.skip('there is no mount command here')
-    if mounted.returncode != 0:
-        pytest.skip(f'a small disk cannot be mounted here: {mounted.stderr.strip()}')
-    try:
-        yield folder
-    finally:
-        subprocess.run(['umount', str(folder)], check=True, timeout=60)
-
-
-def test_a_full_disk_leaves_the_old_file(small_disk: Path) -> None:
+def test_a_full_disk_leaves_the_old_file(mount_disk: Callable[[str], Path]) -> None:
+    small_disk = mount_disk('256k')
     path = small_disk / 'file'
     write_atomically(path, OLD)
     with pytest.raises(OSError) as caught:

@@ -21,7 +21,7 @@ from dff_nodes.runs.resolve import resolve
 from dff_nodes.runs.run_folder import RunFolder, create_run, open_run
 from dff_nodes.schedules.chapter_task import task_of as chapter_task_of
 from dff_nodes.schedules.plan import TrainingPlan
-from dff_nodes.schedules.run_reference import run_reference
+from dff_nodes.schedules.run_reference import RunPaused, run_reference
 from dff_nodes.schedules.task import (
     item_to_go_on_with,
     newest_common_item,
@@ -203,6 +203,31 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, schedule: str, cha
     np.savez(file, **arrays | {changed: arrays[changed][::-1]})
     with pytest.raises(ConfigError, match=r'own\.npz holds other samples now'):
         task_of(folder)
+
+
+@pytest.mark.parametrize('schedule', ['stream', 'all_layers'])
+def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(
+    tmp_path: Path,
+    schedule: str,
+    mount_disk: Callable[[str], Path],
+    fill_disk: Callable[[Path], Path],
+) -> None:
+    variant = {'schedule': {'name': schedule}}
+    disk = mount_disk('4m')
+    folder = new_run(disk, 'stopped', variant)
+    fillers = []
+
+    def emit(event: dict[str, Any]) -> None:
+        if event['event'] == 'evaluation' and not fillers:
+            fillers.append(fill_disk(disk))
+
+    with pytest.raises(RunPaused) as caught:
+        train(folder, emit)
+    message = str(caught.value)
+    assert 'cannot be written: No space left on device' in message
+    assert message.endswith(f'dff train --reference --resume {folder.path}')
+    fillers[0].unlink()
+    assert told(train(folder)) == told(train(new_run(tmp_path, 'whole', variant)))
 
 
 @pytest.mark.parametrize('layer', [0, 1])
