@@ -25,7 +25,7 @@ RULES: dict[str, dict[str, list[Any]]] = {
     'block_goodness': {'kernel': [3]},
     'block_softmax': {'head_inputs': [20, 64]},
     'cascade': {'features': ['random', 'direct_feedback']},
-    'contrast_self': {'pairs': ['sum', 'standardized']},
+    'contrast_self': {'pairs': ['sum', 'standardized'], 'penalty': [0.1]},
     'reconstruct': {'noise': [0.2]},
     'contrastive': {'projection': [9], 'temperature': [0.1]},
     'prototype': {'temperature': [0.05]},

@@ -141,14 +141,18 @@ def one_stream(*rules: str | dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     'rules',
     [
-        ('softmax_head', {'name': 'mean_goodness', 'temperature': 0.1}, 'spatial_goodness')
-        + ('block_softmax', 'contrastive', 'prototype'),
+        (
+            {'name': 'mean_goodness', 'temperature': 0.1},
+            'spatial_goodness',
+            {'name': 'block_softmax', 'movement': 0.2},
+        )
+        + ('softmax_head', 'contrastive', 'prototype'),
         (
             {'name': 'channel_competition', 'predictor': 'softmax', 'temperature': 0.3},
             'pred_sim',
             'cascade',
         )
-        + ('block_goodness', 'reconstruct', 'contrast_self'),
+        + ('block_goodness', 'reconstruct', {'name': 'contrast_self', 'penalty': 0.1}),
     ],
     ids=['supervised', 'others'],
 )
