@@ -20,6 +20,7 @@ from dff_nodes.runs.device_profiles import PlannedDevice, load_profiles, parse_d
 from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.options import LATENCY_MS, link_mbit, quantity
 from dff_nodes.runs.resolve import ResolvedRun, resolve
+from dff_nodes.runs.signals import ending_in_order
 
 if TYPE_CHECKING:  # import PyTorch, and ROS
     from dff_nodes.schedules.scaling import Candidate, ScaledPoint
@@ -97,7 +98,9 @@ def _times(
     measured = with_schedule(resolved, 'stream')
     if not arguments.measure:
         return load_times(measured, arguments.config)
-    times = _measure(measured, devices, mbit)
+    # Emulated devices are taken apart however it ends.
+    with ending_in_order():
+        times = _measure(measured, devices, mbit)
     try:
         path = save_times(measured, times)
     except OSError as error:

@@ -53,7 +53,14 @@ def measure_flow_on_cable(
     :raises MeasurementError: if the processes come to no end.
     """
     with _cable(mbit, cpu, sides_of(relayed)) as lab:
-        return measure_flow(message_bytes, window, _on(lab), busy=cpu is not None, relayed=relayed)
+        return measure_flow(
+            message_bytes,
+            window,
+            _on(lab),
+            link_mbit=mbit,
+            busy=cpu is not None,
+            relayed=relayed,
+        )
 
 
 def _cable(mbit: float, cpu: float | None = None, sides: tuple[str, ...] = (RECEIVE, SEND)) -> Lab:

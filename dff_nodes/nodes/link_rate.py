@@ -3,8 +3,8 @@
 """
 Measures messages that follow each other over a link, as many under way as credit allows.
 
-    python -m dff_nodes.nodes.link_rate receive BYTES WINDOW BUSY RELAYED    (and others: send,
-                                                                    and if relayed: relay)
+    python -m dff_nodes.nodes.link_rate receive SETTING_AS_JSON    (and others: send, and if it is
+                                                                    relayed: relay)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from dff_nodes.nodes.measuring_processes import (
@@ -37,6 +37,10 @@ FIRST = 10
 """messages that do not count, while the link fills"""
 LEAST_MESSAGES, COUNTED_BYTES = 40, 20_000_000
 LIMIT_S = 90.0
+LONGEST_S = 40.0
+"""that messages should take; over a slow link fewer are sent"""
+LEAST_FIRST, LEAST_COUNTED = 2, 4
+"""messages over the slowest one"""
 ALONE_S, BEGINS_S = 1.5, 2.0
 """how long what is computed besides is timed without messages, and when the first one is sent"""
 Times = tuple[float, float]
@@ -58,6 +62,40 @@ class Flow:
     """
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What all sides of a flow must know."""
+
+    message_bytes: int
+    window: int
+    busy: bool
+    relayed: bool
+    first: int
+    """messages that do not count, while the link fills"""
+    counted: int
+    limit_s: float
+
+    @staticmethod
+    def on(
+        link_mbit: float | None, message_bytes: int, window: int, *, busy: bool, relayed: bool
+    ) -> Setting:
+        """Choose how many messages: they take long enough to measure, and not for ever."""
+        counted = max(LEAST_MESSAGES, COUNTED_BYTES // message_bytes)
+        if link_mbit is None:
+            return Setting(message_bytes, window, busy, relayed, FIRST, counted, LIMIT_S)
+        each_s = 8 * message_bytes / (link_mbit * 1e6)
+        fit = int(LONGEST_S / each_s)
+        first = min(FIRST, max(LEAST_FIRST, fit // 5))
+        counted = min(counted, max(LEAST_COUNTED, fit - first))
+        limit_s = LIMIT_S + 2 * (first + counted) * each_s
+        return Setting(message_bytes, window, busy, relayed, first, counted, limit_s)
+
+    @property
+    def count(self) -> int:
+        """All messages."""
+        return self.first + self.counted
+
+
 def sides_of(relayed: bool) -> tuple[str, ...]:
     """Name the processes of a flow; what they print is in this order."""
     return (RECEIVE, RELAY, SEND) if relayed else (RECEIVE, SEND)
@@ -68,6 +106,7 @@ def measure_flow(
     window: int,
     place: Place = here,
     *,
+    link_mbit: float | None = None,
     busy: bool = False,
     relayed: bool = False,
 ) -> Flow:
@@ -75,13 +114,15 @@ def measure_flow(
     Let one process send to another.
 
     :param window: messages that may be under way.
+    :param link_mbit: rate of the link between them, if it has a limit.
     :param busy: all compute besides, as nodes that train do.
     :param relayed: through a third process, as items pass through layers.
     :raises MeasurementError: if the processes come to no end.
     """
     sides = sides_of(relayed)
-    arguments = [str(message_bytes), str(window), str(int(busy)), str(int(relayed))]
-    times = ask_all(__name__, sides, arguments, place, LIMIT_S + 20)
+    setting = Setting.on(link_mbit, message_bytes, window, busy=busy, relayed=relayed)
+    arguments = [json.dumps(asdict(setting))]
+    times = ask_all(__name__, sides, arguments, place, setting.limit_s + 20)
     # A relay takes in and sends: over each hop there are two sides.
     hops = len(sides) - 1
     return Flow(times[0][0], sum(processor for _, processor in times) / (2 * hops))
@@ -113,13 +154,9 @@ class _Computing(threading.Thread):
 
 
 class _Side:
-    """
-    One of the processes.
+    """One of the processes."""
 
-    :param window: messages that may be under way to it, and from it.
-    """
-
-    def __init__(self, name: str, message_bytes: int, window: int, busy: bool) -> None:
+    def __init__(self, name: str, setting: Setting) -> None:
         import rclpy
 
         from dff_nodes.nodes import compat
@@ -128,10 +165,9 @@ class _Side:
         self.node = rclpy.create_node(f'dff_link_rate_{name}')
         self._executor = compat.make_executor()
         self._executor.add_node(self.node)
-        self._until = time.monotonic() + LIMIT_S
-        self.message_bytes, self.window = message_bytes, window
-        self.count = FIRST + max(LEAST_MESSAGES, COUNTED_BYTES // message_bytes)
-        self._computing = _Computing() if busy else None
+        self._until = time.monotonic() + setting.limit_s
+        self.setting, self.window, self.count = setting, setting.window, setting.count
+        self._computing = _Computing() if setting.busy else None
         if self._computing:
             self._computing.start()
 
@@ -164,7 +200,7 @@ class _Side:
     def of_each(self, began: Times, ended: Times) -> Times:
         """Share what passed out to the messages that count."""
         clock, processor = (after - before for before, after in zip(began, ended, strict=True))
-        counted = self.count - FIRST
+        counted = self.setting.counted
         return clock / counted, max(0.0, processor) / counted
 
     def receive(self, topic: str) -> Times:
@@ -184,7 +220,7 @@ class _Side:
         self.settle(lambda: bool(self.node.count_publishers(topic)))
         while len(arrived) < self.count:
             self.turn()
-        return self.of_each(arrived[FIRST - 1], arrived[-1])
+        return self.of_each(arrived[self.setting.first - 1], arrived[-1])
 
     def relay(self, topic: str, onward: _Sender) -> Times:
         """Pass on what comes, and give credit for it then."""
@@ -211,7 +247,7 @@ class _Side:
 
     def send(self, onward: _Sender) -> Times:
         """Send as much as there is credit for, until all of it has arrived."""
-        data = array('B', bytes(self.message_bytes))
+        data = array('B', bytes(self.setting.message_bytes))
         self.settle(lambda: onward.is_heard)
         self.spin(BEGINS_S - ALONE_S)
 
@@ -226,7 +262,7 @@ class _Side:
         while onward.expected < self.count:
             step()
             self.turn()
-            if began is None and onward.expected >= FIRST:
+            if began is None and onward.expected >= self.setting.first:
                 began = self.now()
         return self.of_each(began or self.now(), self.now())
 
@@ -269,19 +305,19 @@ def _credit_of(topic: str) -> str:
     return f'{topic}_credit'
 
 
-def _main(name: str, message_bytes: int, window: int, busy: int, relayed: int) -> None:
+def _main(name: str, setting: Setting) -> None:
     """Be one of the processes; print what a message took, on the clock and processor, s."""
-    side = _Side(name, message_bytes, window, bool(busy))
+    side = _Side(name, setting)
     if name == SEND:
         print(json.dumps(side.send(_Sender(side, HOP))))
         return
     if name == RELAY:
         times = side.relay(HOP, _Sender(side, LAST_HOP))
     else:
-        times = side.receive(LAST_HOP if relayed else HOP)
+        times = side.receive(LAST_HOP if setting.relayed else HOP)
     print(json.dumps(times))
     time.sleep(0.5)  # until the last credit is out
 
 
 if __name__ == '__main__':
-    _main(sys.argv[1], *map(int, sys.argv[2:]))
+    _main(sys.argv[1], Setting(**json.loads(sys.argv[2])))

@@ -58,7 +58,8 @@ def _header(run: RunRecord) -> str:
         f'schedule {config.schedule.name}, seed {config.seed}'
     )
     if run.result is not None:
-        what += f', {units.number(run.result.get("items"))} items'
+        made = 'chapters' if config.schedule.chapters else 'items'
+        what += f', {units.number(run.result.get("items"))} {made}'
     state = '<span class="pill">finished</span>'
     if run.result is None:
         state = '<span class="pill warn">not finished</span>'
@@ -121,7 +122,7 @@ def _unfinished_tiles(run: RunRecord) -> dict[str, str]:
             tests[-1]['accuracy'] if tests else None, 2
         ),
         'epoch': f'{last.epoch + 1} of {epochs}' if last else units.DASH,
-        'newest item': units.number(last.item if last else None),
+        f'newest {run.counted}': units.number(last.item if last else None),
         'time so far': units.duration(last.seconds if last else None),
     }
 

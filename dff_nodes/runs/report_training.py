@@ -176,21 +176,24 @@ def learning_section(run: RunRecord) -> str:
     words = WORDS[run.config.streams]
     separation = LineChart(
         words.separation,
-        'item',
+        run.counted,
         _by_layer(run, lambda row: row.separation),
         words.separated,
         percent=True,
     )
     loss = LineChart(
-        'Loss', 'item', _by_layer(run, lambda row: row.loss), 'Of each layer, by its own rule.'
+        'Loss',
+        run.counted,
+        _by_layer(run, lambda row: row.loss),
+        'Of each layer, by its own rule.',
     )
     gap = LineChart(
         words.gap,
-        'item',
+        run.counted,
         _by_layer(run, lambda row: row.positive_goodness - row.negative_goodness),
         words.difference,
     )
-    rate = LineChart('Learning rate', 'item', _rates(run), from_zero=True)
+    rate = LineChart('Learning rate', run.counted, _rates(run), from_zero=True)
     cards = ''.join(line_card(chart) for chart in (separation, gap, loss, rate))
     goodness = ''.join(line_card(_goodness(run, layer)) for layer in range(len(run.layers)))
     return (
@@ -220,7 +223,9 @@ def _goodness(run: RunRecord, layer: int) -> LineChart:
     ]
     # Goodness begins at 0; scores are logarithms.
     from_zero = run.config.streams == 2
-    return LineChart(run.layers[layer], 'item', lines, height=charts.SMALL, from_zero=from_zero)
+    return LineChart(
+        run.layers[layer], run.counted, lines, height=charts.SMALL, from_zero=from_zero
+    )
 
 
 def speed_section(run: RunRecord) -> str:
@@ -229,14 +234,14 @@ def speed_section(run: RunRecord) -> str:
         return ''
     speed = LineChart(
         'Throughput',
-        'item',
+        run.counted,
         _by_layer(run, lambda row: row.samples_per_second),
         'Training samples per second.',
         from_zero=True,
     )
     share = LineChart(
         'Time spent computing',
-        'item',
+        run.counted,
         _by_layer(run, lambda row: row.compute_share),
         'The rest is waiting: the layer closest to 100 % sets the pace.',
         y_range=(0.0, 1.02),

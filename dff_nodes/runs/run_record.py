@@ -34,6 +34,11 @@ class RunRecord:
         """Names of the layers, first to last."""
         return layer_names(self.config)
 
+    @property
+    def counted(self) -> str:
+        """What rows are numbered by: items travel, within a chapter a layer counts its steps."""
+        return 'training step' if self.config.schedule.chapters else 'item'
+
     def of_layer(self, layer: int) -> list[MetricsRow]:
         """Rows of one layer."""
         return [row for row in self.rows if row.layer == layer]

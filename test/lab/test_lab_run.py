@@ -91,6 +91,22 @@ def test_a_signal_leaves_nothing(dff: Dff, nothing_left: Callable, number: signa
     assert not nothing_left(process.pid)
 
 
+def test_a_signal_to_a_measurement_leaves_nothing(dff: Dff, nothing_left: Callable) -> None:
+    words = ['plan', '--measure', '--json', '--devices', 'pi5x2', '--link', '100mbit']
+    process = dff.start(*words, *settings(network=[{'units': 8}]))
+    for line in process.stderr:
+        if line.startswith('measuring a message'):
+            break
+    limit = time.monotonic() + 60
+    while not nothing_left(process.pid):
+        assert process.poll() is None and time.monotonic() < limit, 'no device within 60 s'
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    done = dff.finish(process)
+    assert done.status == 1 and 'stopped' in done.answer['error']
+    assert not nothing_left(process.pid)
+
+
 def test_what_a_killed_lab_left_is_cleaned(dff: Dff, nothing_left: Callable) -> None:
     process = dff.start('lab', '--name', 'killed', *LONG)
     await_metrics(dff, 'killed', process)

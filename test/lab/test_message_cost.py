@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from dff_nodes.lab.message_cost import measure_flow_on_cable, measure_on_cable
+from dff_nodes.nodes.link_rate import Setting
 from dff_nodes.nodes.measuring_processes import MeasurementError
 from dff_nodes.nodes.message_cost import measure_message_cost
 
@@ -29,6 +30,22 @@ def test_messages_take_more_of_a_cable_than_their_payload(
     flow = measure_flow_on_cable(200, 100_000, 4, cpu, relayed=relayed)
     assert flow.apart > 8 * 100_000 / 200e6
     assert flow.processor > 0
+
+
+def test_a_slow_link_is_measured_with_fewer_messages() -> None:
+    fast, slow = (Setting.on(mbit, 500_000, 4, busy=False, relayed=False) for mbit in (100.0, 1.0))
+    assert (fast.first, fast.counted) == (10, 40)
+    assert (slow.first, slow.counted) == (2, 8)
+    crawling = Setting.on(0.01, 500_000, 4, busy=False, relayed=False)
+    assert (crawling.first, crawling.counted) == (2, 4)
+    assert crawling.limit_s > 6 * 400
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('lab_machine')
+def test_a_link_of_one_megabit_is_measured() -> None:
+    flow = measure_flow_on_cable(1, 500_000, 4, relayed=True)
+    assert flow.apart > 8 * 500_000 / 1e6
 
 
 def test_a_side_that_fails_is_an_error_and_nothing_is_left() -> None:

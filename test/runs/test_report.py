@@ -95,10 +95,16 @@ def result_of(layers: int, wire: int = 1000) -> dict[str, Any]:
 
 
 def make_run(
-    tmp_path: Path, layers: int = 3, items: int = 30, result: dict | None = None, held_out: int = 0
+    tmp_path: Path,
+    layers: int = 3,
+    items: int = 30,
+    result: dict | None = None,
+    held_out: int = 0,
+    schedule: str = 'stream',
 ) -> RunFolder:
     settings = [f'network={json.dumps([{"units": 20}] * layers)}', 'training.epochs=3']
-    config = load_config(None, [*settings, f'data.validation_samples={held_out}'])
+    settings += [f'data.validation_samples={held_out}', f'schedule={schedule}']
+    config = load_config(None, settings)
     folder = create_run(tmp_path, 'sample', resolve(config, read_facts(config.data)))
     file = MetricsFile(folder.metrics_file)
     for item in range(items):
@@ -133,6 +139,19 @@ def test_a_finished_run_shows_all_it_measured(tmp_path: Path) -> None:
     assert memory[1]['text'] == ['280 MB (+30.0 MB)'] * 3
 
 
+@pytest.mark.parametrize(
+    ('schedule', 'made', 'axis'),
+    [('stream', '30 items', 'item'), ('all_layers', '30 chapters', 'training step')],
+)
+def test_what_is_counted_depends_on_the_schedule(
+    tmp_path: Path, schedule: str, made: str, axis: str
+) -> None:
+    page = page_of(make_run(tmp_path, result=result_of(3), schedule=schedule))
+    assert f', {made}' in page.text
+    for chart in ('Loss', 'Learning rate', 'Throughput', 'layer_1'):
+        assert page.figures[chart]['layout']['xaxis']['title']['text'] == axis
+
+
 @pytest.mark.parametrize('result', [result_of(3), None])
 def test_validation_samples_are_not_called_the_test_set(
     tmp_path: Path, result: dict[str, Any] | None
@@ -150,6 +169,7 @@ def calibration(layers: int, weights: dict[str, str]) -> dict[str, Any]:
     exits = layers - 1
     return {
         'weights_sha256': weights, 'validation_samples': sum(point['answered']),
+        'classification': {'mode': 'goodness', 'layers': 'all'},
         'whole_accuracy': 0.986, 'confidence': 'score', 'k': [None, *[1.5] * (exits - 1)],
         'thresholds': [None, *[0.25] * (exits - 1)], **point,
         'curve': {'score': [{'k': 0.1 * step, **point} for step in range(9)], 'margin': []},
