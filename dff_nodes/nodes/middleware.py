@@ -22,9 +22,9 @@ PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES
 """older releases read the first, newer ones the second"""
 PUBLICATION_VARIABLE = 'RMW_FASTRTPS_PUBLICATION_MODE'
 ASYNCHRONOUS = 'ASYNCHRONOUS'
-NACK_RESPONSE_DELAY = 'NACK_RESPONSE_DELAY'
+NACK_RESPONSE_DELAY, SINCE_3 = 'nackResponseDelay', 'nack_response_delay'
 """
-in the profiles: before what a reader misses is sent again
+in the profiles, and what Fast DDS 3 calls it: before what a reader misses is sent again
 
 With Fast DDS's 5 ms what is only late, behind other messages in a queue, is sent twice: a stream
 over emulated links of 100 Mbit/s took 1.31 bytes for each of its payload and 11.7 s, with 50 ms
@@ -106,12 +106,11 @@ def large_message_profile(
 
 def _write_profile(template: Path, environment: Mapping[str, str], segment: int = 0) -> Path:
     """Write a profile for a segment of so many bytes; the same text, the same file."""
-    # Fast DDS 3, of Kilted and later, has another name for it, and refuses a whole profile for
-    # one name that it does not know.
-    before_3 = environment.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy')
-    delay = 'nackResponseDelay' if before_3 else 'nack_response_delay'
+    # Fast DDS 3 comes with Kilted and later, and refuses a whole profile for one name that it does
+    # not know.
+    before_3 = environment.get('ROS_DISTRO', 'jazzy') in ('humble', 'iron', 'jazzy')
     text = template.read_text(encoding='utf-8').replace('SEGMENT_BYTES', str(segment))
-    data = text.replace(NACK_RESPONSE_DELAY, delay).encode()
+    data = (text if before_3 else text.replace(NACK_RESPONSE_DELAY, SINCE_3)).encode()
     name = f'dff_fastdds_{os.getuid()}_{zlib.crc32(data):08x}.xml'
     path = Path(tempfile.gettempdir()) / name
     write_atomically(path, data)

@@ -38,6 +38,15 @@ def test_profile_of_the_lab_is_taken(lossy: bool) -> None:
     assert said(middleware.emulated_network(lossy)) == ''
 
 
+@pytest.mark.skipif(
+    os.environ.get('ROS_DISTRO') not in ('humble', 'iron', 'jazzy'), reason='Fast DDS 3'
+)
+def test_profile_for_wi_fi_is_taken_as_it_is() -> None:
+    """The README names the file itself."""
+    profile = str(middleware.UDP_ONLY_LOSSY)
+    assert said(dict.fromkeys(middleware.PROFILE_VARIABLES, profile)) == ''
+
+
 def test_profile_with_shared_memory_is_taken() -> None:
     environment = middleware.large_message_profile({**os.environ}, nodes=1)
     assert environment, 'there is room for it'
