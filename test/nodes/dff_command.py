@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,11 @@ class Finished:
     answer: dict[str, Any] = field(default_factory=dict)
 
 
+def _hang_up_ends() -> None:
+    """Tests that nohup started hand an ignored SIGHUP on; commands here are to hear it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Dff:
     """Starts dff commands in a folder with an environment."""
 
@@ -46,6 +52,7 @@ class Dff:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_hang_up_ends,
         )
         self.started.append(process)
         return process
