@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from dff_nodes.runs.atomic import MENDABLE
@@ -57,7 +58,8 @@ def _while_folder_is_writable(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in MENDABLE:
+        elsewhere = error.filename and folder.path not in Path(error.filename).parents
+        if error.errno not in MENDABLE or elsewhere:
             raise
         raise RunPaused(
             f'{error.filename or folder.path} cannot be written: {error.strerror}. Make room '

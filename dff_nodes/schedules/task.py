@@ -165,15 +165,15 @@ def journal_of(folder: RunFolder, dataset: Dataset | GraphDataset) -> Iterator[J
 
 
 def _check_data(folder: RunFolder, journal: Journal, dataset: Dataset | GraphDataset) -> None:
-    """Refuse to go on with other data: neither the first samples' result nor the others'."""
+    """Raise ValueError for other data: neither the first samples' result nor the others'."""
     digest = data_sha256(dataset)
     began = [record['data_sha256'] for record in journal.read() if 'data_sha256' in record]
     if not began:
         journal.append({'data_sha256': digest})
     elif began[0] != digest:
-        raise ConfigError(
-            f'{folder.path} cannot be continued: {folder.config().data.dataset} holds other '
-            'samples now than when it was begun. Put them back, or begin a new run'
+        raise ValueError(
+            f'{folder.config().data.dataset} holds other samples now than when it was begun. Put '
+            'them back, or begin a new run'
         )
 
 

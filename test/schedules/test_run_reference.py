@@ -201,8 +201,9 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path: Path, schedule: str, cha
     task_of(folder)
     task_of(folder)
     np.savez(file, **arrays | {changed: arrays[changed][::-1]})
-    with pytest.raises(ConfigError, match=r'own\.npz holds other samples now'):
+    with pytest.raises(ConfigError, match=r'own\.npz holds other samples now') as caught:
         task_of(folder)
+    assert str(caught.value).count('cannot be continued') == 1
 
 
 @pytest.mark.parametrize('schedule', ['stream', 'all_layers'])
