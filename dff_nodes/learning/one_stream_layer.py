@@ -26,6 +26,12 @@ from dff_nodes.runs.resolve import ResolvedRun
 from dff_nodes.runs.shapes import body_shape
 from dff_nodes.seeds import generator
 
+SHOWN_SAMPLES = 32
+"""
+of a batch, that a layer which does not learn is judged by: that is for the charts alone, and where
+there is an auxiliary network it would cost more than the layer
+"""
+
 
 @dataclass(frozen=True)
 class Learner:
@@ -119,14 +125,15 @@ class OneStreamLayer(Layer):
         # A single sample has no deviation to normalise by: the running ones serve.
         self._prepare(normalize=batch.samples > 1)
         own, carried = self._parted(arrived)
-        labels = batch.labels.to(self.device)
+        labels = self._shown(batch.labels).to(self.device)
         with torch.set_grad_enabled(self.learns):
             output = self._output(own, carried)
-            judged = self._judged(output)
+            judged = self._judged(self._shown(output))
             if judged.requires_grad and judged.dim() == 4:
                 judged.register_hook(_channels_last)
-            again = partial(self._again, carried=carried)
-            step = Step(again, own, judged, labels, self.steps)
+            beside = None if carried is None else self._shown(carried)
+            again = partial(self._again, carried=beside)
+            step = Step(again, self._shown(own), judged, labels, self.steps)
             loss, scores = self.rule.loss(step)
         rate = self._update(loss)
         with torch.no_grad():
@@ -234,6 +241,10 @@ class OneStreamLayer(Layer):
     def _judged(self, output: Tensor) -> Tensor:
         """Give what the rule looks at."""
         return output if self.auxiliary is None else self.auxiliary(output)
+
+    def _shown(self, rows: Tensor) -> Tensor:
+        """Give the rows of the samples that the rule looks at."""
+        return rows if self.learns else rows[:SHOWN_SAMPLES]
 
     def _passed(self, output: Tensor, own: Tensor, carried: Tensor | None) -> Tensor:
         """What passes on, and beside it what is carried."""

@@ -14,6 +14,7 @@ from layers_on_digits import CPU, LAYERS, digits, run_of, train
 
 from dff_nodes.learning.batch import Batch
 from dff_nodes.learning.layer import Layer, make_layer
+from dff_nodes.learning.one_stream_layer import SHOWN_SAMPLES
 from dff_nodes.learning.rules.local_rule import Step
 from dff_nodes.runs.errors import ConfigError
 from dff_nodes.runs.torchvision_parts import build_parts, pool_before_relu, settle_in_place
@@ -158,6 +159,23 @@ def test_an_auxiliary_network_learns_when_the_layer_does() -> None:
         name for name, each in layer.learned().items() if not torch.equal(each, before[name])
     }
     assert changed == {'rule.head.weight', 'rule.head.bias'}
+
+
+@pytest.mark.parametrize('kind', ['dense', 'conv'])
+def test_a_layer_that_stopped_is_judged_by_some_samples_and_passes_on_all(kind: str) -> None:
+    (layer,) = layers(LAYERS[kind] | {'rule': 'softmax_head', 'epochs': [0, 1]})
+    batches = digits()
+    train(layer, batches, range(batches.per_epoch))
+    batch = first_batch()
+    passed, figures = layer.train(batch)
+    assert passed.samples == batch.samples > SHOWN_SAMPLES
+    assert torch.equal(passed.positive, layer.evaluate(batch)[0].positive)
+    few = Batch(batch.positive[:SHOWN_SAMPLES], labels=batch.labels[:SHOWN_SAMPLES])
+    scores = layer.evaluate(few)[1]
+    true = scores.gather(1, few.labels[:, None]).mean()
+    assert figures.positive_goodness == pytest.approx(true.item(), rel=1e-5)
+    assert figures.loss == pytest.approx(-true.item(), rel=1e-5), 'scores are log-probabilities'
+    assert figures.learning_rate == 0
 
 
 def test_dropout_is_of_what_passes_on_and_differs_from_step_to_step() -> None:
