@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO
 
 from dff_nodes.nodes.process import die_with_parent
+from dff_nodes.runs.memory import share_one_heap
 
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.01
@@ -223,6 +224,8 @@ def _show_as(command: list[str]) -> None:
 def main() -> None:
     """Import what is asked for, then be the server, and a node in each of its copies."""
     die_with_parent()
+    # Copies have the heaps of threads that imports start here, and their threads would take those.
+    share_one_heap()
     for module in sys.argv[3:]:
         importlib.import_module(module)
     # What is there now is not looked at again by any copy, and stays shared.

@@ -28,6 +28,7 @@ from dff_nodes.nodes.link import Stopped
 from dff_nodes.nodes.process import REPLACED_STATUS
 from dff_nodes.runs.atomic import MENDABLE
 from dff_nodes.runs.errors import ConfigError
+from dff_nodes.runs.memory import share_one_heap
 
 SPIN_S = 0.1
 """longest time until a signal or the end of the worker is noticed"""
@@ -241,6 +242,7 @@ def exit_status(error: Exception) -> int:
 
 def run_node(make: Callable[[], Participant], arguments: list[str] | None = None) -> NoReturn:
     """Be the process of a node: start rclpy, spin to the end, and leave with its status."""
+    share_one_heap()
     status = _run(make, arguments)
     sys.stdout.flush()
     sys.stderr.flush()
