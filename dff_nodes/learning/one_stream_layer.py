@@ -29,7 +29,7 @@ from dff_nodes.seeds import generator
 SHOWN_SAMPLES = 32
 """
 of a batch, that a layer which does not learn is judged by: that is for the charts alone, and where
-there is an auxiliary network it would cost more than the layer
+there is an auxiliary network it may cost more than the layer
 """
 
 

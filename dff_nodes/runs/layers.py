@@ -193,7 +193,7 @@ class LocalSettings(Section):
     epochs: tuple[int, int] | None = Field(
         None,
         description='[first, end): the layer learns in these epochs only, and its learning rate '
-        'runs its course in them; in the others its figures are of 32 samples of a batch; '
+        'runs its course in them; in the others its figures are of some samples of a batch; '
         'default all',
     )
     head_epochs: tuple[int, int] | None = Field(
