@@ -34,9 +34,7 @@ def share_one_heap() -> None:
     15 000 pages cleared for each, an eighth of its processor time, and was 6 to 11 % larger.
     Does nothing where the C library has no mallopt.
     """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is not None:
-        mallopt(M_ARENA_MAX, 1)
+    _mallopt(M_ARENA_MAX, 1)
 
 
 def keep_buffers(largest: int = 0) -> None:
@@ -52,12 +50,16 @@ def keep_buffers(largest: int = 0) -> None:
 
     :param largest: bytes of the largest buffer that comes and goes with each batch.
     """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is None:
-        return
     if largest > LARGEST_MMAP_THRESHOLD:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, MOST_KEPT)
+        _mallopt(M_MMAP_MAX, 0)
+        _mallopt(M_TRIM_THRESHOLD, MOST_KEPT)
     else:
-        mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
-        mallopt(M_TRIM_THRESHOLD, KEPT)
+        _mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+        _mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+def _mallopt(parameter: int, value: int) -> None:
+    """Set one of glibc's parameters; nothing where the C library has none."""
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is not None:
+        mallopt(parameter, value)
