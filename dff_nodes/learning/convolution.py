@@ -1,6 +1,6 @@
 # Copyright 2026 dff_nodes developers
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions: right where a filter hangs over the edge, quick where maps have few pixels."""
+"""Convolutions: right where PyTorch's are not, quick where maps have few pixels."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ class Convolution(nn.Conv2d):
     Weights that meet nothing but padding, as eight of nine do of a 3x3 filter over a map of one
     pixel, are taken for zeros: oneDNN's bfloat16 (PyTorch 2.13) leaves their gradient as it found
     the memory, NaN at times.
+
+    Of a map of which a filter of one pixel reads every second or third pixel, only those are
+    given to PyTorch: oneDNN gathers them itself, and where less than 8 channels come in on a
+    processor with AVX2 its weights' gradient writes past the end of what it gathered
+    (https://github.com/uxlfoundation/oneDNN/issues/6035), which ends the process.
     """
 
     @classmethod
@@ -67,10 +72,17 @@ class Convolution(nn.Conv2d):
         """[samples, channels, height, width], both ways."""
         dtype = entered_precision(x)
         if not 0 < self._pixels(x) <= _most_pixels(dtype):
+            if self._passes_over_pixels():
+                down, right = self.stride
+                return conv2d(x[..., ::down, ::right], self.weight, self.bias, groups=self.groups)
             return self._conv_forward(x, self._seeing(x), self.bias)
         weight = self.weight.to(dtype)
         bias = None if self.bias is None else self.bias.to(dtype)
         return _Product.apply(x.to(dtype), weight, bias, self.stride, self.padding)
+
+    def _passes_over_pixels(self) -> bool:
+        """Whether it reads single pixels that lie apart."""
+        return self.kernel_size == (1, 1) and self.padding == (0, 0) and self.stride != (1, 1)
 
     def _seeing(self, x: Tensor) -> Tensor:
         """Give the weights, zeros for those that no pixel meets, so that they learn nothing."""

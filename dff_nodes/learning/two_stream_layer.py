@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from dff_nodes.learning.batch import Batch
+from dff_nodes.learning.convolution import Convolution
 from dff_nodes.learning.goodness import goodness, normalize, rectify
 from dff_nodes.learning.inputs import make_input
 from dff_nodes.learning.layer import Layer, TrainFigures, prefixed, train_figures, without_prefix
@@ -143,12 +144,12 @@ class TwoStreamLayer(Layer):
             self.peers.mean_activity = tensors['peers.mean_activity'].to(self.device)
 
 
-def _initial_map(resolved: ResolvedRun, index: int) -> nn.Linear | nn.Conv2d:
+def _initial_map(resolved: ResolvedRun, index: int) -> nn.Linear | Convolution:
     """Weights from N(0, 1 / inputs), biases 0, drawn on the CPU whatever the device."""
     shape = resolved.layers[index]
     config = shape.config
     if isinstance(config, ConvolutionLayer):
-        drawn: nn.Linear | nn.Conv2d = nn.Conv2d(
+        drawn: nn.Linear | Convolution = Convolution(
             shape.input_shape[2],
             config.channels,
             config.kernel,

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -209,3 +211,30 @@ def test_weights_that_meet_no_pixel_learn_nothing(
         own = torch.autograd.grad(output.float().sin().sum(), module.weight)[0]
         assert torch.allclose(own, right, rtol=0.1, atol=0.1 * right.abs().max().item())
         assert (own == 0).all((0, 1)).sum() == unseen
+
+
+SINGLE_PIXELS = """
+from itertools import product
+import torch
+from dff_nodes.learning.convolution import Convolution
+
+for (stride, size), channels in product([(2, 8), (3, 12), (2, 7)], [1, 3, 9]):
+    module = Convolution(channels, 10, 1, stride).to(memory_format=torch.channels_last)
+    x = torch.randn(50, channels, size, size).to(memory_format=torch.channels_last)
+    x.requires_grad_()
+    inputs = [x, module.weight, module.bias]
+    for _ in range(20):
+        own = torch.autograd.grad(module(x).sin().sum(), inputs)
+        held = [torch.ones(each) for each in range(1, 300)]
+    x, module = x.detach().double().requires_grad_(), module.double()
+    plain = torch.nn.Conv2d.forward(module, x)
+    right = torch.autograd.grad(plain.sin().sum(), [x, module.weight, module.bias])
+    for one, other in zip(own, right):
+        torch.testing.assert_close(one, other.float(), rtol=1e-4, atol=1e-3)
+"""
+
+
+def test_filters_of_single_pixels_that_lie_apart() -> None:
+    """PyTorch's (oneDNN's) write past the end of memory on a processor with AVX2."""
+    done = subprocess.run([sys.executable, '-c', SINGLE_PIXELS], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, '')
