@@ -33,7 +33,7 @@ def config(path: Path) -> DataConfig:
     return DataConfig(dataset=str(path))
 
 
-def refused(path: Path, *words: str, facts_too: bool = True) -> None:
+def assert_refused(path: Path, *words: str, facts_too: bool = True) -> None:
     """Loading, and reading the facts, must fail with a message of one line with these words."""
     for read in (load_dataset, read_facts) if facts_too else (load_dataset,):
         with pytest.raises(DataError) as caught:
@@ -85,32 +85,32 @@ def test_every_good_type_loads(save, kind, label_dtype, fortran) -> None:
 @given(st.sampled_from(X), st.sampled_from(['int8', 'int64', 'bool', 'complex64', 'U3', 'M8[s]']))
 def test_inputs_of_another_type(save, arrays, name, dtype) -> None:
     array = np.zeros(arrays()[name].shape, dtype)
-    refused(save(**{name: array}), name, str(array.dtype), 'uint8 or float')
+    assert_refused(save(**{name: array}), name, str(array.dtype), 'uint8 or float')
 
 
 @quick
 @given(st.sampled_from(Y), st.sampled_from(['float32', 'float64', 'bool', 'complex64', 'U3']))
 def test_labels_that_are_no_integers(save, arrays, name, dtype) -> None:
     array = arrays()[name].astype(dtype)
-    refused(save(**{name: array}), name, str(array.dtype), 'whole numbers')
+    assert_refused(save(**{name: array}), name, str(array.dtype), 'whole numbers')
 
 
 @pytest.mark.parametrize('name', X + Y)
 def test_objects_are_never_unpickled(save, arrays, name) -> None:
     path = save(**{name: np.array([*arrays()[name], print], dtype=object)[:-1]})
-    refused(path, name, 'object')
+    assert_refused(path, name, 'object')
 
 
 @quick
 @given(st.sampled_from(X), st.sampled_from([(), (6,), (6, 5, 4, 1, 1)]))
 def test_inputs_of_other_dimensions(save, name, shape) -> None:
-    refused(save(**{name: np.zeros(shape, np.uint8)}), name, str(shape), '[samples, height')
+    assert_refused(save(**{name: np.zeros(shape, np.uint8)}), name, str(shape), '[samples, height')
 
 
 @quick
 @given(st.sampled_from(Y), st.sampled_from([(), (6, 1), (6, 3)]))
 def test_labels_of_other_dimensions(save, name, shape) -> None:
-    refused(save(**{name: np.zeros(shape, np.int64)}), name, str(shape), '[samples]')
+    assert_refused(save(**{name: np.zeros(shape, np.int64)}), name, str(shape), '[samples]')
 
 
 @quick
@@ -121,32 +121,32 @@ def test_labels_that_do_not_match_their_samples(save, arrays, split, count) -> N
     if count == samples:
         assert read_facts(config(path)).classes == 3
     else:
-        refused(path, f'y_{split}', f'{count} labels', f'{samples} samples', f'x_{split}')
+        assert_refused(path, f'y_{split}', f'{count} labels', f'{samples} samples', f'x_{split}')
 
 
 @quick
 @given(st.sampled_from([(5, 5), (4, 5), (20,), (5, 4, 3)]))
 def test_test_samples_of_another_shape(save, shape) -> None:
-    refused(save(x_test=np.zeros((4, *shape), np.uint8)), 'x_test', str(shape), '(5, 4)')
+    assert_refused(save(x_test=np.zeros((4, *shape), np.uint8)), 'x_test', str(shape), '(5, 4)')
 
 
 def test_test_samples_of_another_type(save) -> None:
-    refused(save(x_test=np.zeros((4, 5, 4), np.float32)), 'x_test', 'float32', 'uint8')
+    assert_refused(save(x_test=np.zeros((4, 5, 4), np.float32)), 'x_test', 'float32', 'uint8')
 
 
 @pytest.mark.parametrize('name', X + Y)
 def test_empty_array(save, arrays, name) -> None:
-    refused(save(**{name: arrays()[name][:0]}), name, 'empty')
+    assert_refused(save(**{name: arrays()[name][:0]}), name, 'empty')
 
 
 def test_images_without_pixels(save) -> None:
-    refused(save(x_train=np.zeros((6, 0, 4), np.uint8)), 'x_train', 'empty')
+    assert_refused(save(x_train=np.zeros((6, 0, 4), np.uint8)), 'x_train', 'empty')
 
 
 @pytest.mark.parametrize('name', X + Y)
 def test_missing_array(save, arrays, name) -> None:
     there = [each for each in arrays() if each != name]
-    refused(save(**{name: None}), f'array {name} is missing', ', '.join(there))
+    assert_refused(save(**{name: None}), f'array {name} is missing', ', '.join(there))
 
 
 @quick
@@ -160,7 +160,7 @@ def test_numbers_that_are_not_finite(save, name, value, row, column) -> None:
     good = {'x_train': np.zeros((6, 7)), 'x_test': np.zeros((4, 7))}
     good[name][row, column] = value
     path = save(**good)
-    refused(path, name, f'({row}, {column})', str(value), 'finite', facts_too=False)
+    assert_refused(path, name, f'({row}, {column})', str(value), 'finite', facts_too=False)
 
 
 @quick
@@ -168,7 +168,7 @@ def test_numbers_that_are_not_finite(save, name, value, row, column) -> None:
 def test_negative_label(save, arrays, name, value, position) -> None:
     labels = arrays()[name].astype(np.int64)
     labels[position] = value
-    refused(save(**{name: labels}), name, str(value), f'position {position}')
+    assert_refused(save(**{name: labels}), name, str(value), f'position {position}')
 
 
 @quick
@@ -176,7 +176,7 @@ def test_negative_label(save, arrays, name, value, position) -> None:
 def test_too_many_classes(save, arrays, name, value, position) -> None:
     labels = arrays()[name].astype(np.uint64)
     labels[position] = value
-    refused(save(**{name: labels}), name, str(value), '65535')
+    assert_refused(save(**{name: labels}), name, str(value), '65535')
 
 
 def test_most_classes(save) -> None:
@@ -187,13 +187,13 @@ def test_most_classes(save) -> None:
 @pytest.mark.parametrize('label', [0, 7])
 def test_one_class_only(save, label) -> None:
     path = save(y_train=np.full(6, label), y_test=np.full(4, label))
-    refused(path, 'y_train', f'one class only, {label}')
+    assert_refused(path, 'y_train', f'one class only, {label}')
 
 
 def test_no_such_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused(tmp_path / 'none.npz', 'there is no file')
+    assert_refused(tmp_path / 'none.npz', 'there is no file')
     monkeypatch.chdir(tmp_path)
-    refused(Path('none.npz'), str(tmp_path / 'none.npz'))
+    assert_refused(Path('none.npz'), str(tmp_path / 'none.npz'))
 
 
 def test_home_folder(save, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,12 +204,12 @@ def test_home_folder(save, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_not_an_npz(tmp_path: Path) -> None:
     (tmp_path / 'text.npz').write_text('x_train')
-    refused(tmp_path / 'text.npz', 'not a whole .npz file')
+    assert_refused(tmp_path / 'text.npz', 'not a whole .npz file')
     (tmp_path / 'folder.npz').mkdir()
-    refused(tmp_path / 'folder.npz', 'cannot be read')
+    assert_refused(tmp_path / 'folder.npz', 'cannot be read')
     with (tmp_path / 'array.npz').open('wb') as file:
         np.save(file, np.zeros(3))
-    refused(tmp_path / 'array.npz', 'not a whole .npz file')
+    assert_refused(tmp_path / 'array.npz', 'not a whole .npz file')
 
 
 def test_header_that_promises_too_much(tmp_path: Path, arrays) -> None:
@@ -221,7 +221,7 @@ def test_header_that_promises_too_much(tmp_path: Path, arrays) -> None:
     np.lib.format.write_array_header_1_0(header, promise)
     with zipfile.ZipFile(path, 'a') as file:
         file.writestr('x_train.npy', header.getvalue() + bytes(120))
-    refused(path, 'x_train', 'damaged', 'promises')
+    assert_refused(path, 'x_train', 'damaged', 'promises')
 
 
 @quick
@@ -230,7 +230,7 @@ def test_torn_file(save, share) -> None:
     path = save()
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    refused(path, 'not a whole .npz file')
+    assert_refused(path, 'not a whole .npz file')
 
 
 @settings(quick, max_examples=300)

@@ -67,7 +67,7 @@ def config(root: Path, name: str = 'mnist', may_download: bool = True) -> DataCo
     return DataConfig(dataset=name, root=str(root), download=may_download)
 
 
-def refused(data: DataConfig, *words: str) -> str:
+def assert_refused(data: DataConfig, *words: str) -> str:
     """Loading must fail with one line of these words, and leave nothing half in root."""
     with pytest.raises(DataError) as caught:
         load_dataset(data)
@@ -141,7 +141,7 @@ def test_damaged_cifar_batch_is_not_unpickled(
     folder = tmp_path / 'cifar-10-batches-py'
     put_cifar(folder, monkeypatch)
     (folder / 'data_batch_3').write_bytes(b'cos\nsystem\n(S"false"\ntR.')
-    refused(config(tmp_path, 'cifar10'), 'damaged', str(folder), 'Remove')
+    assert_refused(config(tmp_path, 'cifar10'), 'damaged', str(folder), 'Remove')
 
 
 def save_packed(root: Path, **changes: np.ndarray) -> Path:
@@ -169,16 +169,16 @@ def test_reads_packed_cifar_without_torchvision(
 
 def test_packed_cifar_that_is_none(tmp_path: Path) -> None:
     path = save_packed(tmp_path, x_test=np.zeros((TEST - 1, 32, 32, 3), np.uint8))
-    refused(config(tmp_path, 'cifar10'), str(path), 'y_test')
+    assert_refused(config(tmp_path, 'cifar10'), str(path), 'y_test')
     path = save_packed(tmp_path, y_test=np.arange(TEST) + 1)
-    refused(config(tmp_path, 'cifar10'), str(path), 'does not hold cifar10', '11 classes')
+    assert_refused(config(tmp_path, 'cifar10'), str(path), 'does not hold cifar10', '11 classes')
 
 
 @pytest.mark.parametrize('name', SOURCES)
 def test_missing_and_not_to_be_downloaded(tmp_path: Path, name: str) -> None:
     source = SOURCES[name]
     words = ['data.download is false', str(tmp_path / source.folder), *source.files]
-    refused(config(tmp_path, name, may_download=False), *words, f'{source.loader}(')
+    assert_refused(config(tmp_path, name, may_download=False), *words, f'{source.loader}(')
     assert list(tmp_path.iterdir()) == []
 
 
@@ -187,21 +187,21 @@ def test_damaged_file(tmp_path: Path, keep: int) -> None:
     folder = put(tmp_path)
     for file in IDX_FILES[::2]:
         (folder / file).write_bytes(idx_file(file)[:keep])
-    refused(config(tmp_path), 'damaged', str(folder), 'Remove that folder')
+    assert_refused(config(tmp_path), 'damaged', str(folder), 'Remove that folder')
 
 
 def test_another_set_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = put(tmp_path)
     facts = replace(KNOWN['mnist'], train_samples=TRAIN + 1)
     monkeypatch.setitem(KNOWN, 'mnist', facts)
-    refused(config(tmp_path), str(folder), 'does not hold mnist', f'[{TRAIN}, 28, 28, 1]')
+    assert_refused(config(tmp_path), str(folder), 'does not hold mnist', f'[{TRAIN}, 28, 28, 1]')
 
 
 def test_labels_of_another_set(tmp_path: Path) -> None:
     folder = put(tmp_path)
     file = folder / 't10k-labels-idx1-ubyte'
     file.write_bytes(file.read_bytes()[:-1] + b'\x0a')
-    refused(config(tmp_path), 'test label is not 0 to 9')
+    assert_refused(config(tmp_path), 'test label is not 0 to 9')
 
 
 def test_torchvision_that_does_not_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,9 @@ def test_torchvision_that_does_not_import(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(torchvision_sets, 'import_torchvision', fail)
     put(tmp_path)
-    refused(config(tmp_path), 'No module named torchvision', 'Install the torchvision', '.npz')
+    assert_refused(
+        config(tmp_path), 'No module named torchvision', 'Install the torchvision', '.npz'
+    )
 
 
 class Site(http.server.BaseHTTPRequestHandler):
@@ -287,7 +289,7 @@ def test_completes_what_is_there_in_part(tmp_path: Path, site, mirror) -> None:
 def test_download_that_is_cut_short(tmp_path: Path, site, mirror, monkeypatch, share) -> None:
     mirror(site)
     monkeypatch.setattr(Site, 'share', share)
-    refused(config(tmp_path), 'is not in', site, str(tmp_path / 'MNIST' / 'raw'))
+    assert_refused(config(tmp_path), 'is not in', site, str(tmp_path / 'MNIST' / 'raw'))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -296,7 +298,7 @@ def test_mirror_that_refuses(tmp_path: Path, mirror) -> None:
         closed.bind(('127.0.0.1', 0))  # bound and not listening: connections are refused
         address = f'http://127.0.0.1:{closed.getsockname()[1]}/'
         mirror(address)
-        refused(config(tmp_path), address, 'refused', *IDX_FILES, 'data.root', '$DFF_DATA')
+        assert_refused(config(tmp_path), address, 'refused', *IDX_FILES, 'data.root', '$DFF_DATA')
     assert list(tmp_path.iterdir()) == []
 
 
@@ -307,13 +309,13 @@ def test_mirror_that_is_silent(tmp_path: Path, mirror, monkeypatch, setting, cau
     monkeypatch.setattr(download, setting, 2.0)
     with socket.create_server(('127.0.0.1', 0)) as silent:
         mirror(f'http://127.0.0.1:{silent.getsockname()[1]}/')
-        refused(config(tmp_path), cause)
+        assert_refused(config(tmp_path), cause)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_root_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
-    refused(config(tmp_path / 'file' / 'root'), 'cannot be written', 'data.root')
+    assert_refused(config(tmp_path / 'file' / 'root'), 'cannot be written', 'data.root')
 
 
 PROGRAM = """
